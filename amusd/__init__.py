@@ -1,0 +1,58 @@
+"""Asynchronous multi-device speculative decoding: the target model's own text, faster.
+
+Example:
+    from amusd import LLM, SamplingParams
+
+    with LLM(target="demo", draft="demo") as llm:
+        for output in llm.generate("def fibonacci(n):", SamplingParams(max_tokens=64, temperature=0)):
+            print(output.text)
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amusd.errors import AmusdError, DeviceError, InputError, ModelError, ProtocolError, WorkerError
+    from amusd.llm import LLM
+    from amusd.outputs import Chunk, RequestMetrics, RequestOutput
+    from amusd.params import SamplingParams
+
+__version__ = "0.1.0"
+__all__ = [
+    "LLM",
+    "AmusdError",
+    "Chunk",
+    "DeviceError",
+    "InputError",
+    "ModelError",
+    "ProtocolError",
+    "RequestMetrics",
+    "RequestOutput",
+    "SamplingParams",
+    "WorkerError",
+    "__version__",
+]
+
+_HOMES = {
+    "amusd.errors": ("AmusdError", "DeviceError", "InputError", "ModelError", "ProtocolError", "WorkerError"),
+    "amusd.llm": ("LLM",),
+    "amusd.outputs": ("Chunk", "RequestMetrics", "RequestOutput"),
+    "amusd.params": ("SamplingParams",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used.
+
+    `import amusd` stays free of torch, so that a worker can pin its process before torch starts its
+    thread pools, and `amusd --help` answers at once.
+    """
+    from importlib import import_module
+
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'amusd' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

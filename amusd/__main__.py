@@ -1,0 +1,7 @@
+"""`python -m amusd` is the command `amusd`."""
+
+import sys
+
+from amusd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,5 @@
+"""The command line: `amusd generate`, `amusd doctor`, `amusd worker`."""
+
+from amusd.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,222 @@
+"""The commands, and what becomes of their errors: one line on stderr and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated. Nothing heavy is imported
+before a command needs it, so that `--help` and usage errors come at once.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from amusd import __version__
+from amusd.cli import options
+from amusd.errors import AmusdError, InputError
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+app = typer.Typer(
+    name="amusd",
+    help="Write what a large model would write, faster: a small draft model runs ahead on another device.",
+    epilog="Start with [bold]amusd generate 'def fibonacci(n):'[/bold], or check the machine with [bold]amusd"
+    " doctor[/bold].",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"amusd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself; `--version` acts in its callback."""
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+amusd generate 'def fibonacci(n):' --temperature 0
+amusd generate --prompt-file notes.txt --mode alone --max-tokens 64
+cat notes.txt | amusd generate --seed 7 --json > result.json
+amusd generate 'class Stack:' --target-devices cpu:0 --draft-devices cpu:1
+amusd generate 'Hello' --chat --target Qwen/Qwen3-8B --draft Qwen/Qwen3-0.6B"""
+)
+def generate(
+    prompt: options.Prompt = None,
+    prompt_file: options.PromptFile = None,
+    chat: options.Chat = False,
+    target: options.Target = None,
+    draft: options.Draft = None,
+    widen: options.Widen = None,
+    dtype: options.DType = None,
+    revision: options.Revision = None,
+    draft_revision: options.DraftRevision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    launcher: options.Launcher = None,
+    ray_address: options.RayAddress = None,
+    mode: options.Mode = None,
+    num_speculative_tokens: options.NumSpeculativeTokens = None,
+    max_model_len: options.MaxModelLen = None,
+    max_requests: options.MaxRequests = None,
+    max_tokens: options.MaxTokens = 256,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    json: options.Json = False,
+    trace: options.Trace = None,
+    debug: options.Debug = False,
+) -> None:
+    """Continue a prompt with the target's own text.
+
+    In a terminal it streams, accepted draft tokens green, the target's own bold.
+    Elsewhere the text goes to the standard output, the summary to standard error.
+    """
+    from amusd.cli import inputs
+
+    job = inputs.Job(
+        prompt=inputs.read_prompt(prompt, prompt_file),
+        chat=chat,
+        engine=inputs.read_engine(
+            target=target,
+            draft=draft,
+            widen=widen,
+            dtype=dtype,
+            revision=revision,
+            draft_revision=draft_revision,
+            trust_remote_code=trust_remote_code,
+            target_devices=target_devices,
+            draft_devices=draft_devices,
+            launcher=launcher,
+            ray_address=ray_address,
+            mode=mode,
+            num_speculative_tokens=num_speculative_tokens,
+            max_model_len=max_model_len,
+            max_requests=max_requests,
+            debug=debug,
+        ),
+        params=inputs.read_sampling(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            stop=stop or None,
+        ),
+        as_json=json,
+        trace=inputs.check_writable("--trace", trace),
+    )
+    from amusd.cli.generate import run
+
+    run(job)
+
+
+@app.command()
+def doctor(
+    target: options.Target = None,
+    draft: options.Draft = None,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    launcher: options.Launcher = None,
+    ray_address: options.RayAddress = None,
+    dtype: options.DType = None,
+    debug: options.Debug = False,
+) -> None:
+    """Check this machine and a pair of models.
+
+    Prints versions, devices, whether the two tokenizers agree, round-trip times,
+    and the self-check of each device. Exits with 1 when something is wrong.
+    """
+    from amusd.cli import inputs
+
+    engine = inputs.read_engine(
+        target=target,
+        draft=draft,
+        target_devices=target_devices,
+        draft_devices=draft_devices,
+        launcher=launcher,
+        ray_address=ray_address,
+        dtype=dtype,
+        debug=debug,
+    )
+    from amusd.cli.doctor import run
+
+    raise typer.Exit(run(engine))
+
+
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def worker(context: typer.Context) -> None:
+    """Run one worker; launchers start these, people rarely do."""
+    from amusd.launchers.worker_main import main as worker_main
+
+    raise typer.Exit(worker_main(context.args))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        with _termination_as_exit():
+            return int(app(given or ["--help"], prog_name="amusd", standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        what = error.format_message().rstrip(".")
+        command = f" {given[0]}" if given[0] in ("generate", "doctor") else ""
+        return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
+    except BrokenPipeError:
+        # The reader of our output has left; Python would fail again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return _report("interrupted", EXIT_INTERRUPTED)
+    except AmusdError as error:
+        return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)
+    except Exception as error:  # noqa: BLE001 - the outermost boundary: a defect is reported in one line too
+        what = f"internal error: {type(error).__name__}: {error}; --debug shows where"
+        return _report(what, EXIT_FAILURE, given)
+
+
+def _report(message: str, code: int, arguments: Sequence[str] = ()) -> int:
+    """Print an error as one line, after its traceback where --debug asks for it."""
+    if "--debug" in arguments:
+        traceback.print_exc()
+    print(f"amusd: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+@contextmanager
+def _termination_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does, so that workers are stopped on the way out."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(EXIT_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,94 @@
+"""`amusd doctor`: what this machine has and whether a pair of models runs on it."""
+
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.text import Text
+
+from amusd import __version__
+from amusd.cli.inputs import Engine
+from amusd.deployment import load_tokenizer_checked
+from amusd.devices import available
+from amusd.errors import AmusdError
+from amusd.llm import LLM
+
+PACKAGES = ("torch", "transformers", "tokenizers", "ray", "grpcio", "protobuf", "msgpack")
+
+Lines = Iterator[tuple[int, str]]
+"""Depth and text of each line."""
+
+
+def run(engine: Engine) -> int:
+    """Print every section; the exit code is 1 when one of them failed."""
+    console = Console(highlight=False)
+    sections: list[tuple[str, Callable[[], Lines]]] = [
+        ("versions", _versions),
+        ("devices", _devices),
+        ("tokenizers", lambda: _tokenizers(engine)),
+        ("workers", lambda: _workers(engine)),
+    ]
+    failed = 0
+    for title, section in sections:
+        console.print(Text(title, style="bold"))
+        try:
+            for depth, line in section():
+                console.print(Text("  " * (depth + 1) + line), soft_wrap=True)
+        except AmusdError as error:
+            failed += 1
+            console.print(Text(f"  {error}", style="red"), soft_wrap=True)
+    verdict = (
+        Text(f"{failed} of {len(sections)} sections failed", style="red") if failed else Text("all is well")
+    )
+    console.print(verdict)
+    return 1 if failed else 0
+
+
+def _versions() -> Lines:
+    yield 0, f"amusd {__version__}"
+    yield 0, f"Python {platform.python_version()} ({sys.executable}), {platform.platform()}"
+    for package in PACKAGES:
+        try:
+            yield 0, f"{package} {version(package)}"
+        except PackageNotFoundError:
+            yield 0, f"{package} is not installed"
+
+
+def _devices() -> Lines:
+    yield 0, str(available())
+
+
+def _tokenizers(engine: Engine) -> Lines:
+    config = engine.config
+    size = len(load_tokenizer_checked(config))
+    if config.draft is None:
+        yield 0, f"{config.target}: {size} tokens; there is no draft to compare with"
+    else:
+        yield 0, f"{config.target} and {config.draft} give the same text to each of {size} tokens"
+
+
+def _workers(engine: Engine) -> Lines:
+    """Starts them, on which each device checks itself."""
+    with LLM(**engine.given) as llm:
+        yield from describe(llm.info())
+
+
+def describe(values: Mapping[str, object], depth: int = 0) -> Lines:
+    """Nested values as indented `name: value` lines."""
+    for name, value in values.items():
+        label = str(name).replace("_", " ")
+        if isinstance(value, Mapping):
+            yield depth, label
+            yield from describe(value, depth + 1)
+        elif isinstance(value, list | tuple) and any(isinstance(item, str | Mapping) for item in value):
+            yield depth, label
+            for item in value:
+                yield from (
+                    describe(item, depth + 1) if isinstance(item, Mapping) else iter([(depth + 1, str(item))])
+                )
+        elif isinstance(value, float):
+            yield depth, f"{label}: {value:.3g}"
+        else:
+            yield depth, f"{label}: {value}"

@@ -1,0 +1,122 @@
+"""Everything that a command was given, checked before anything heavy is imported or started."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amusd.config import EngineConfig
+from amusd.errors import InputError
+from amusd.params import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The options of an engine as given, and the configuration that they make."""
+
+    given: dict[str, Any]
+    config: EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One `amusd generate`."""
+
+    prompt: str
+    chat: bool
+    engine: Engine
+    params: SamplingParams
+    as_json: bool
+    trace: Path | None
+
+
+def read_engine(**options: Any) -> Engine:
+    """The engine that the given options make; None and False mean not given.
+
+    Raises:
+        InputError: as `EngineConfig` does.
+    """
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    return Engine(given, EngineConfig(**given))
+
+
+def read_sampling(**options: Any) -> SamplingParams:
+    """Sampling parameters from the options that were given; None means not given.
+
+    Raises:
+        InputError: as `SamplingParams` does, and for a stop string that is not text.
+    """
+    for text in options.get("stop") or ():
+        _check_text("stop", text)
+    return SamplingParams(**{name: value for name, value in options.items() if value is not None})
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str:
+    """The prompt from the command line, a file, or what is piped in.
+
+    Raises:
+        InputError: given twice or not at all, empty, not readable, or not UTF-8.
+    """
+    if prompt is not None and file is not None:
+        raise InputError(
+            "--prompt-file", str(file), "a prompt was given as an argument too; give one of the two"
+        )
+    if prompt is not None:
+        return _check_text("prompt", prompt)
+    if file is not None:
+        return _check_text("--prompt-file", _read_file(file))
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError(
+            "prompt", "(not given)", "give it as an argument, with --prompt-file, or through a pipe"
+        )
+    return _check_text("prompt", _decode("prompt", "(standard input)", sys.stdin.buffer.read()))
+
+
+def check_writable(option: str, path: Path | None) -> Path | None:
+    """The path of an output file, once it is certain that it can be written.
+
+    Raises:
+        InputError: it is a folder, or its folder does not exist or cannot be written to.
+    """
+    if path is None:
+        return None
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise InputError(option, str(path), "is a folder; name a file in it")
+    if not folder.is_dir():
+        raise InputError(option, str(path), f"the folder {folder} does not exist; create it first")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(option, str(path), "cannot be written; choose another place")
+    return path
+
+
+def _read_file(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "--prompt-file", str(path), f"cannot be read ({error.strerror}); check the path"
+        ) from error
+    return _decode("--prompt-file", str(path), content)
+
+
+def _decode(field: str, source: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        wrong = f"byte 0x{content[error.start]:02x} at offset {error.start}"
+        raise InputError(
+            field, source, f"is not UTF-8 ({wrong}); convert it, for example with iconv"
+        ) from None
+
+
+def _check_text(field: str, text: str) -> str:
+    """Refuse empty text, and what the shell passed on that is not UTF-8 (lone surrogates in Python)."""
+    if not text:
+        raise InputError(field, text, "is empty; give at least one character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(field, ascii(text), "is not UTF-8; convert it, for example with iconv") from None
+    return text

@@ -1,0 +1,219 @@
+"""Admission, and one request from prompt to last chunk."""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from amusd.coordinator.live import LiveRequest
+from amusd.coordinator.metrics import request_metrics
+from amusd.coordinator.session import unreachable
+from amusd.coordinator.sessions import DraftSession, TargetSession
+from amusd.coordinator.text import TextStream
+from amusd.errors import AmusdError, InputError
+from amusd.orders import Order
+from amusd.outputs import Chunk, RequestOutput
+from amusd.params import SEED_LIMIT, SamplingParams
+from amusd.speculation.ledger import Ledger
+from amusd.speculation.messages import RequestId
+from amusd.tracing import Track
+
+ATTACH_SECONDS_MAX = 5.0
+AWAY_SECONDS_MAX = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the coordinator must know of the target's model."""
+
+    vocabulary_size: int
+    length_max: int  # prompt and output of one request, in tokens
+    end_tokens: frozenset[int]
+
+
+class Coordinator:
+    """Opens requests on both sides, follows the commits, and turns them into text.
+
+    Args:
+        target_address, draft_addresses: asked before every connection; see ``WorkerSession``.
+        requests_max: requests decoded at once; more wait their turn, first come first served.
+    """
+
+    def __init__(
+        self,
+        target_address: Callable[[], str],
+        draft_addresses: Sequence[Callable[[], str]],
+        tokenizer: Any,
+        facts: Facts,
+        requests_max: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.facts = facts
+        self._ids = itertools.count(1)
+        self._live: dict[RequestId, LiveRequest] = {}
+        self._places = asyncio.Semaphore(requests_max)
+        self._failure: AmusdError | None = None
+        self.target = TargetSession("target", target_address, self._fail, self._live)
+        self.drafts = [
+            DraftSession(f"draft {i}", address, self._note_lost_draft, self._live, target_address)
+            for i, address in enumerate(draft_addresses)
+        ]
+
+    async def start(self) -> None:
+        """Connect to the target, and give the drafters a moment to attach to it."""
+        self.target.start()
+        for draft in self.drafts:
+            draft.start()
+        self._watch = asyncio.create_task(self._watch_target())
+        await self.target.connected.wait()
+        for draft in self.drafts:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(draft.attached.wait(), ATTACH_SECONDS_MAX)
+
+    async def close(self) -> None:
+        """End every stream; the workers drop what they did for this coordinator."""
+        self._watch.cancel()
+        for session in (*self.drafts, self.target):
+            await session.close()
+
+    # -- requests ------------------------------------------------------------------------------
+
+    async def stream(
+        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams
+    ) -> AsyncIterator[Chunk]:
+        """Decode one request; the last chunk carries the finished output.
+
+        Raises:
+            InputError: the prompt is empty, too long or not of this vocabulary.
+            WorkerError: the target is gone for good.
+        """
+        self._check(tokens, params)
+        async with self._places:
+            request = self._open(tokens, params)
+            identity = request.order.request
+            try:
+                async for chunk in self._follow(request, prompt):
+                    yield chunk
+            finally:
+                del self._live[identity]
+                for session in (self.target, *self.drafts):
+                    session.abort(identity)
+
+    def _check(self, tokens: Sequence[int], params: SamplingParams) -> None:
+        facts = self.facts
+        if not tokens:
+            raise InputError("prompt", "", "it is empty: give at least one token")
+        if len(tokens) >= facts.length_max:
+            remedy = f"at most {facts.length_max - 1} tokens leave room for output: shorten it or raise max_model_len"
+            raise InputError("prompt", f"{len(tokens)} tokens", remedy)
+        for field, ids in (
+            ("prompt", tokens),
+            ("stop_token_ids", params.stop_token_ids),
+            ("logit_bias", list(params.logit_bias)),
+        ):
+            bad = next((t for t in ids if type(t) is not int or not 0 <= t < facts.vocabulary_size), None)
+            if bad is not None:
+                raise InputError(field, f"token {bad!r}", f"token ids are 0 to {facts.vocabulary_size - 1}")
+
+    def _open(self, tokens: Sequence[int], params: SamplingParams) -> LiveRequest:
+        if self._failure is not None:
+            raise self._failure
+        ends = frozenset(params.stop_token_ids)
+        order = Order(
+            request=RequestId(next(self._ids)),
+            tokens=tuple(tokens),
+            prompt_length=len(tokens),
+            length_max=min(len(tokens) + params.max_tokens, self.facts.length_max),
+            end_tokens=ends if params.ignore_eos else ends | self.facts.end_tokens,
+            seed=params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT),
+            sample_index=0,
+            params=params,
+        )
+        request = LiveRequest(order, Ledger(order.request, order.tokens))
+        self._live[order.request] = request
+        for session in (self.target, *self.drafts):
+            session.open(request)
+        for draft in self.drafts:
+            if not draft.attached.is_set():
+                request.note(f"{draft.name} was not there at the start")
+        return request
+
+    async def _follow(self, request: LiveRequest, prompt: str | None) -> AsyncIterator[Chunk]:
+        """Chunks as commits arrive, until the target or a stop string ends the request."""
+        text = TextStream(self.tokenizer, request.order.tokens, request.order.params.stop)
+        output: list[int] = []
+        while True:
+            fresh = await request.next()
+            spans: list[tuple[str, bool]] = []
+            used = 0
+            for token, drafted in fresh:
+                output.append(token)
+                used += 1
+                spans += text.push(token, drafted)
+                if text.stopped:
+                    break
+            ended = text.stopped or request.finished
+            finished = None
+            if ended:
+                spans += text.finish()
+                reason = "stop" if text.stopped else str(request.ledger.final)
+                finished = await self._finish(request, prompt, text.text, output, reason)
+            tokens = tuple(token for token, _ in fresh[:used])
+            drafted_flags = tuple(drafted for _, drafted in fresh[:used])
+            yield Chunk("".join(s for s, _ in spans), tokens, drafted_flags, tuple(spans), finished)
+            if ended:
+                return
+
+    async def _finish(
+        self, request: LiveRequest, prompt: str | None, text: str, output: list[int], reason: str
+    ) -> RequestOutput:
+        target, drafts = await self.tracks(request.started_ns)
+        return RequestOutput(
+            prompt=prompt,
+            prompt_token_ids=request.order.tokens,
+            text=text,
+            token_ids=tuple(output),
+            finish_reason=reason,
+            seed=request.order.seed,
+            metrics=request_metrics(request, target, drafts),
+            notes=tuple(request.notes),
+        )
+
+    async def tracks(self, since_ns: int) -> tuple[Track, list[Track]]:
+        """What the target and each drafter did since a moment of this process's monotonic clock."""
+        target, *drafts = await asyncio.gather(
+            *(session.track(since_ns) for session in (self.target, *self.drafts))
+        )
+        return target, drafts
+
+    # -- workers that go away ------------------------------------------------------------------
+
+    def _fail(self, error: AmusdError) -> None:
+        """The target will not come back."""
+        self._failure = error
+        for request in self._live.values():
+            request.fail(error)
+
+    def _note_lost_draft(self, error: AmusdError) -> None:
+        for request in self._live.values():
+            request.note(f"a drafter is gone for good: {error}")
+
+    async def _watch_target(self) -> None:
+        """Fail what waits for a target that stays away too long; tell drafters where it lives."""
+        away_since: float | None = None
+        while True:
+            await asyncio.sleep(0.2)
+            if self.target.connected.is_set():
+                if away_since is not None:
+                    for draft in self.drafts:
+                        draft.retarget()
+                away_since = None
+            else:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > AWAY_SECONDS_MAX:
+                    for request in self._live.values():
+                        request.fail(unreachable("the target", AWAY_SECONDS_MAX))

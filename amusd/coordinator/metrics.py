@@ -1,0 +1,39 @@
+"""The numbers of one request, each by its formula (docs/design.md, Words)."""
+
+from collections.abc import Sequence
+
+from amusd.coordinator.live import LiveRequest
+from amusd.outputs import RequestMetrics
+from amusd.tracing import Track, committed_drafts, overlap_ns
+
+
+def request_metrics(request: LiveRequest, target: Track, drafters: Sequence[Track]) -> RequestMetrics:
+    """Metrics of a request whose last commit is here.
+
+    Args:
+        target: the target's events since the request began, on the coordinator's clock.
+        drafters: the same of each drafter.
+    """
+    counts = request.statistics or {}
+    first = request.first_commit_ns or request.started_ns
+    last = request.last_commit_ns or first
+    decode_ns = max(1, last - first)
+    passes = target.slices("pass")
+    both = useful = 0
+    for drafter in drafters:
+        both = max(both, overlap_ns(passes, drafter.slices("draft"), first, last))
+        useful = max(useful, overlap_ns(passes, committed_drafts(drafter), first, last))
+    verified, accepted = counts.get("verified", 0), counts.get("accepted", 0)
+    pass_count = counts.get("passes", 0)
+    seconds = max(1, last - request.started_ns) / 1e9
+    return RequestMetrics(
+        tokens_per_second=request.output_length / seconds,
+        acceptance_rate=accepted / verified if verified else 0.0,
+        mean_acceptance_length=counts.get("committed", 0) / pass_count if pass_count else 0.0,
+        passes=pass_count,
+        rollbacks=counts.get("rollbacks", 0),
+        foreseen_corrections=counts.get("foreseen_corrections", 0),
+        stale_nodes=counts.get("stale_nodes", 0),
+        overlap=both / decode_ns,
+        useful_overlap=useful / decode_ns,
+    )

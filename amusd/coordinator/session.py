@@ -1,0 +1,169 @@
+"""The coordinator's stream to one worker: kept up, and everything said again after a break."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, TypeVar
+
+import grpc
+import grpc.aio
+
+from amusd.errors import AmusdError, WorkerError
+from amusd.rpc.v1 import common_pb2, common_pb2_grpc
+from amusd.tracing import Event, Track
+from amusd.transport.codec import unpack
+from amusd.transport.options import CLIENT_OPTIONS
+
+Command = TypeVar("Command")
+Reply = TypeVar("Reply")
+
+RECONNECT_SECONDS_MIN = 0.05
+RECONNECT_SECONDS_MAX = 1.0
+PROBE_SECONDS = 1.0
+PROBE_TIMEOUT_SECONDS = 1.5
+TRACE_TIMEOUT_SECONDS = 5.0
+
+
+class WorkerSession(ABC, Generic[Command, Reply]):
+    """One worker, across reconnects and restarts.
+
+    Args:
+        name: how the worker is called in notes and traces, such as "draft 0".
+        address: asked before every attempt, because a restarted worker may live elsewhere; raises
+            WorkerError when there will not be another.
+        on_failure: told the error when the worker will not come back.
+    """
+
+    def __init__(self, name: str, address: Callable[[], str], on_failure: Callable[[AmusdError], None]) -> None:
+        self.name = name
+        self.connected = asyncio.Event()
+        self.round_trip_seconds: float | None = None
+        self._address = address
+        self._on_failure = on_failure
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._channel: grpc.aio.Channel | None = None
+        self._clock_offset_ns = 0  # the worker's clock minus ours
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect, and stay connected."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """End the stream; the worker drops what it did for us."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def tell(self, command: Command) -> None:
+        """Send a command on the present stream; after a break ``on_welcome`` says what is still true."""
+        if self.connected.is_set():
+            self._commands.put_nowait(command)
+
+    async def _run(self) -> None:
+        wait_seconds = RECONNECT_SECONDS_MIN
+        while True:
+            try:
+                address = self._address()
+            except AmusdError as error:
+                self._on_failure(error)
+                return
+            async with grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
+                self._channel = channel
+                if await self._converse(channel):
+                    wait_seconds = RECONNECT_SECONDS_MIN
+                self._channel = None
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, RECONNECT_SECONDS_MAX)
+
+    async def _converse(self, channel: grpc.aio.Channel) -> bool:
+        """One stream from welcome to its end; returns whether the worker ever answered."""
+        self._commands = asyncio.Queue()
+        call = self.open_stream(channel, self._outgoing(self._commands))
+        try:
+            async for reply in call:
+                if not self.connected.is_set():
+                    await self._measure_clock()
+                    self.connected.set()
+                self.on_reply(reply)
+        except grpc.aio.AioRpcError as error:
+            self.on_lost(error.details() or error.code().name)
+        except AmusdError as error:
+            self.on_lost(str(error))
+        else:
+            self.on_lost("the worker closed the stream")
+        finally:
+            call.cancel()
+        answered = self.connected.is_set()
+        self.connected.clear()
+        return answered
+
+    @staticmethod
+    async def _outgoing(commands: asyncio.Queue[Command]) -> AsyncIterator[Command]:
+        while True:
+            yield await commands.get()
+
+    # -- beside the stream ---------------------------------------------------------------------
+
+    async def info(self, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> common_pb2.InfoReply | None:
+        """Who the worker is, or None when it does not answer in time."""
+        if self._channel is None:
+            return None
+        try:
+            stub = common_pb2_grpc.WorkerStub(self._channel)
+            reply: common_pb2.InfoReply = await stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds)
+            return reply
+        except grpc.aio.AioRpcError:
+            return None
+
+    async def _measure_clock(self) -> None:
+        """Keep the offset of the fastest of a few round trips; one within the trip counts as none."""
+        best: tuple[float, int] | None = None
+        for _ in range(3):
+            sent_ns = time.monotonic_ns()
+            reply = await self.info()
+            if reply is None:
+                continue
+            trip_ns = time.monotonic_ns() - sent_ns
+            offset_ns = reply.clock_ns - sent_ns - trip_ns // 2
+            if best is None or trip_ns < best[0]:
+                best = (trip_ns, 0 if abs(offset_ns) <= trip_ns else offset_ns)
+        if best is not None:
+            self.round_trip_seconds = best[0] / 1e9
+            self._clock_offset_ns = best[1]
+
+    async def track(self, since_ns: int) -> Track:
+        """What the worker did since a moment of our clock; empty when it cannot be asked."""
+        empty = Track(self.name, ())
+        if self._channel is None:
+            return empty
+        request = common_pb2.TraceRequest(since_ns=max(0, since_ns + self._clock_offset_ns))
+        try:
+            stub = common_pb2_grpc.WorkerStub(self._channel)
+            reply = await stub.Trace(request, timeout=TRACE_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            return empty
+        events = (Event(*row).shifted(self._clock_offset_ns) for row in unpack(reply.events, self.name))
+        return Track(self.name, tuple(events))
+
+    # -- what each kind of worker means ----------------------------------------------------------
+
+    @abstractmethod
+    def open_stream(
+        self, channel: grpc.aio.Channel, commands: AsyncIterator[Command]
+    ) -> grpc.aio.StreamStreamCall[Command, Reply]:
+        """Start the control stream."""
+
+    @abstractmethod
+    def on_reply(self, reply: Reply) -> None:
+        """Take one message; the first is a welcome."""
+
+    @abstractmethod
+    def on_lost(self, reason: str) -> None:
+        """The stream is gone; another attempt follows."""
+
+
+def unreachable(name: str, seconds: float) -> WorkerError:
+    """The error of a request whose worker stayed away."""
+    return WorkerError(f"{name} could not be reached for {seconds:.0f} s: see its log, or start it again")

@@ -1,0 +1,189 @@
+"""What the streams to a target and to a drafter mean to the coordinator."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+
+import grpc.aio
+
+from amusd.coordinator.live import LiveRequest
+from amusd.coordinator.session import PROBE_SECONDS, WorkerSession
+from amusd.errors import AmusdError, InputError, WorkerError
+from amusd.rpc.v1 import common_pb2, draft_pb2, draft_pb2_grpc, target_pb2, target_pb2_grpc
+from amusd.speculation.messages import Commit, RequestId
+from amusd.transport.codec import decode_commits, decode_map
+from amusd.workers.service import order_to_wire
+
+Live = Mapping[RequestId, LiveRequest]
+
+
+def as_delivered(request: LiveRequest) -> common_pb2.Open:
+    """The order with everything delivered so far, for a worker that does not know the request."""
+    return order_to_wire(replace(request.order, tokens=tuple(request.ledger.tokens)))
+
+
+class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEvent]):
+    """Orders to the target, commits from it into the ledgers."""
+
+    def __init__(
+        self, name: str, address: Callable[[], str], on_failure: Callable[[AmusdError], None], live: Live
+    ) -> None:
+        super().__init__(name, address, on_failure)
+        self._live = live
+        self._incarnation: int | None = None
+
+    def open_stream(
+        self, channel: grpc.aio.Channel, commands: AsyncIterator[target_pb2.TargetCommand]
+    ) -> grpc.aio.StreamStreamCall[target_pb2.TargetCommand, target_pb2.TargetEvent]:
+        """Start the control stream."""
+        return target_pb2_grpc.TargetStub(channel).Control(commands)
+
+    def open(self, request: LiveRequest) -> None:
+        """Ask the target to work on a request."""
+        self.tell(target_pb2.TargetCommand(open=as_delivered(request)))
+
+    def abort(self, request: RequestId) -> None:
+        """Nobody wants the request any more."""
+        self.tell(target_pb2.TargetCommand(abort=common_pb2.Abort(request=request)))
+
+    def on_reply(self, reply: target_pb2.TargetEvent) -> None:
+        """Take one message."""
+        match reply.WhichOneof("kind"):
+            case "welcome":
+                self._on_welcome(reply.welcome.incarnation)
+            case "commits":
+                for commit in decode_commits(reply.commits.columns):
+                    self._on_commit(commit)
+            case "statistics":
+                if (request := self._live.get(RequestId(reply.statistics.request))) is not None:
+                    request.statistics = decode_map(reply.statistics.values, "target")
+                    request.add([])
+            case "refused":
+                if (request := self._live.get(RequestId(reply.refused.request))) is not None:
+                    refused = reply.refused
+                    request.fail(InputError(refused.field, refused.value, refused.remedy))
+
+    def _on_welcome(self, incarnation: int) -> None:
+        """Open everything that is live, again if need be."""
+        for request in self._live.values():
+            if self._incarnation is not None:
+                request.note(f"the target came back at token {request.output_length}")
+                if incarnation != self._incarnation:
+                    request.ledger.reopen()
+            self.open(request)
+        self._incarnation = incarnation
+
+    def _on_commit(self, commit: Commit) -> None:
+        request = self._live.get(commit.request)
+        if request is None:
+            return  # aborted meanwhile
+        delivery = request.ledger.on_commit(commit)
+        if delivery.have is not None:
+            have = common_pb2.Have(request=delivery.have.request, length=delivery.have.length)
+            self.tell(target_pb2.TargetCommand(have=have))
+        request.add(list(zip(delivery.tokens, delivery.drafted, strict=True)))
+
+    def on_lost(self, reason: str) -> None:
+        """Say so in every live request; the next welcome opens them again."""
+        if self.connected.is_set():
+            for request in self._live.values():
+                request.note(f"the target was lost at token {request.output_length} ({reason})")
+
+
+class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
+    """Orders to a drafter, and news of its link to the target."""
+
+    def __init__(
+        self,
+        name: str,
+        address: Callable[[], str],
+        on_failure: Callable[[AmusdError], None],
+        live: Live,
+        target_address: Callable[[], str],
+    ) -> None:
+        super().__init__(name, address, on_failure)
+        self.attached = asyncio.Event()
+        self._live = live
+        self._target_address = target_address
+        self._probe: asyncio.Task[None] | None = None
+        self._silent = False
+
+    def start(self) -> None:
+        """Connect, and look now and then whether the drafter still answers."""
+        super().start()
+        self._probe = asyncio.create_task(self._probe_for_ever())
+
+    async def close(self) -> None:
+        """End the stream and the probe."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+        await super().close()
+
+    def open_stream(
+        self, channel: grpc.aio.Channel, commands: AsyncIterator[draft_pb2.DraftCommand]
+    ) -> grpc.aio.StreamStreamCall[draft_pb2.DraftCommand, draft_pb2.DraftEvent]:
+        """Start the control stream."""
+        return draft_pb2_grpc.DraftStub(channel).Control(commands)
+
+    def open(self, request: LiveRequest) -> None:
+        """Ask the drafter to draft for a request."""
+        self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))
+
+    def abort(self, request: RequestId) -> None:
+        """Nobody wants the request any more."""
+        self.tell(draft_pb2.DraftCommand(abort=common_pb2.Abort(request=request)))
+
+    def retarget(self) -> None:
+        """The target may live elsewhere now."""
+        try:
+            connect = draft_pb2.Connect(address=self._target_address())
+        except WorkerError:
+            return  # the target's own session reports it
+        self.tell(draft_pb2.DraftCommand(connect=connect))
+
+    def on_reply(self, reply: draft_pb2.DraftEvent) -> None:
+        """Take one message."""
+        match reply.WhichOneof("kind"):
+            case "welcome":
+                self.retarget()
+                for request in self._live.values():
+                    self.open(request)
+            case "link":
+                if reply.link.attached:
+                    self.attached.set()
+                    self._note("came back")
+                else:
+                    self.attached.clear()
+            case "refused":
+                if (request := self._live.get(RequestId(reply.refused.request))) is not None:
+                    refused = InputError(reply.refused.field, reply.refused.value, reply.refused.remedy)
+                    request.note(f"{self.name} does not draft for this request: {refused}")
+
+    def on_lost(self, reason: str) -> None:
+        """The target goes on alone until the drafter is back."""
+        self.attached.clear()
+        if self.connected.is_set():
+            for request in self._live.values():
+                request.note(f"{self.name} was lost at token {request.output_length}")
+            self._silent = True
+
+    def _note(self, what: str) -> None:
+        if self._silent:
+            self._silent = False
+            for request in self._live.values():
+                request.note(f"{self.name} {what} at token {request.output_length}")
+
+    async def _probe_for_ever(self) -> None:
+        """A drafter that is stopped keeps its stream: only asking it shows that it does not answer."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            if not (self._live and self.connected.is_set()):
+                continue
+            answers = await self.info() is not None
+            if answers and self.attached.is_set():
+                self._note("came back")
+            elif not answers and self.connected.is_set() and not self._silent:
+                for request in self._live.values():
+                    request.note(f"{self.name} stopped answering at token {request.output_length}")
+                self._silent = True

@@ -1,0 +1,103 @@
+"""From a configuration to workers on devices."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amusd.config import EngineConfig
+from amusd.devices import DeviceSpec, available, check_devices, default_devices, other_cores, parse_device
+from amusd.launchers.base import Launcher, WorkerSpec
+from amusd.launchers.local import LocalLauncher
+from amusd.models.loading import ModelSpec, Role, load_config, load_tokenizer
+from amusd.models.families import text_config
+from amusd.models.vocabulary import check_vocabularies
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Which worker runs where; ``io_cores`` are for everything that is not the target."""
+
+    workers: tuple[WorkerSpec, ...]
+    io_cores: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Roles with their devices, for people."""
+        return ", ".join(f"{worker.role} on {worker.device}" for worker in self.workers)
+
+
+def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
+    """Choose or check the devices, and say what each worker is to load.
+
+    Args:
+        vocabulary_size: tokens of the tokenizer; columns of the logits beyond are padding.
+
+    Raises:
+        DeviceError: a device does not exist or is given twice.
+    """
+    inventory = available()
+    draft_count = 0 if config.draft is None else 1
+    target, drafts = _devices(config, draft_count)
+    check_devices(target, drafts, inventory)
+    io_cores = other_cores(target, inventory)
+    common: dict[str, Any] = {
+        "mode": config.mode,
+        "num_speculative_tokens": config.num_speculative_tokens,
+        "max_model_len": config.max_model_len,
+        "max_requests": config.max_requests,
+        "dtype": config.dtype,
+        "vocabulary_size": vocabulary_size,
+        "trust_remote_code": config.trust_remote_code,
+    }
+    target_options = {
+        **common,
+        "model": config.target,
+        "revision": config.revision,
+        "quantization_config": config.quantization_config,
+        "widen": config.widen,
+    }
+    workers = [WorkerSpec("target", 0, target, io_cores, target_options)]
+    for index, device in enumerate(drafts):
+        options = {**common, "model": config.draft, "revision": config.draft_revision}
+        workers.append(WorkerSpec("draft", index, device, io_cores, options))
+    return Deployment(tuple(workers), io_cores)
+
+
+def _devices(config: EngineConfig, draft_count: int) -> tuple[DeviceSpec, tuple[DeviceSpec, ...]]:
+    if config.target_devices is None or (draft_count and config.draft_devices is None):
+        target, drafts = default_devices(available(), draft_count)
+    if config.target_devices is not None:
+        target = parse_device(config.target_devices)
+    if not draft_count:
+        drafts = ()
+    elif config.draft_devices is not None:
+        drafts = (parse_device(config.draft_devices),)
+    return target, tuple(drafts)
+
+
+def launcher_for(config: EngineConfig) -> Launcher:
+    """The launcher that the configuration names."""
+    if config.launcher == "local":
+        return LocalLauncher(debug=config.debug)
+    from amusd.launchers.ray import RayLauncher  # imports ray, which takes a second
+
+    return RayLauncher(address=config.ray_address, debug=config.debug)
+
+
+def load_tokenizer_checked(config: EngineConfig) -> Any:
+    """The target's tokenizer, once the draft is known to speak its tokens; loads no weights.
+
+    Raises:
+        InputError: a model does not exist, or the draft's tokens mean something else.
+        ModelError: a model that cannot be run.
+    """
+
+    def read(name: str, role: Role, revision: str | None) -> tuple[Any, int]:
+        trust = config.trust_remote_code
+        spec = ModelSpec(name, role=role, revision=revision, trust_remote_code=trust)
+        tokenizer = load_tokenizer(name, role, revision=revision, trust_remote_code=trust)
+        return tokenizer, text_config(load_config(spec)).vocab_size
+
+    tokenizer, size = read(config.target, "target", config.revision)
+    if config.draft is not None:
+        draft, draft_size = read(config.draft, "draft", config.draft_revision)
+        check_vocabularies(tokenizer, size, draft, draft_size, draft_name=config.draft)
+    return tokenizer

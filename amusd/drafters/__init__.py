@@ -1,0 +1,25 @@
+"""Whatever guesses ahead of a target."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from amusd.devices import DeviceSpec
+from amusd.drafters.base import Candidates, Drafter, Expansion
+
+__all__ = ["Candidates", "Drafter", "Expansion", "load_drafter"]
+
+
+def load_drafter(options: Mapping[str, Any], device: DeviceSpec) -> Drafter:
+    """Load the drafter that a worker's options name.
+
+    Args:
+        options: model, revision, dtype, trust_remote_code, max_model_len, max_requests and window, as the
+            deployment gives them.
+        device: where it runs; pinning is the caller's.
+
+    Raises:
+        AmusdError: the model cannot be loaded, or does not fit.
+    """
+    from amusd.drafters.model import load_model_drafter  # imports torch: policies and tests do without
+
+    return load_model_drafter(options, device)

@@ -1,0 +1,95 @@
+"""What a draft worker asks of a drafter, whatever kind it is.
+
+Laws:
+- A drafter only guesses: nothing that it returns can change a token of the text.
+- It never waits, and never fails on a node whose fate it has not heard of yet.
+- `expand` is one batched step; it answers every item with at least one candidate, so that no node is
+  asked about for ever.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from amusd.params import SamplingParams
+from amusd.speculation.messages import NodeId, RequestId
+
+Candidates = list[tuple[int, float]]
+"""(token, score) pairs, best first; a score estimates P(token | parent path) and is in (0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A node whose children are wanted.
+
+    Attributes:
+        request: whose tree it is in.
+        node: its id, or None for the root, the last committed token.
+        token: its token.
+        position: its absolute position; the children are at the next one.
+        ancestors: ids from below the root down to its parent; each was expanded before.
+        path: tokens from below the root down to its own; empty for the root.
+        count: candidates wanted.
+    """
+
+    request: RequestId
+    node: NodeId | None
+    token: int
+    position: int
+    ancestors: tuple[NodeId, ...]
+    path: tuple[int, ...]
+    count: int
+
+
+class Drafter(Protocol):
+    """Guesses the next tokens of many requests at once; owned by one thread."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the start-up print, in plain JSON types."""
+
+    def open(
+        self,
+        request: RequestId,
+        tokens: Sequence[int],
+        prompt_length: int,
+        params: SamplingParams,
+        seed: int,
+        *,
+        sample_index: int = 0,
+        end_tokens: Collection[int] = (),
+    ) -> None:
+        """Take a request whose log is `tokens`, and do what has to be done before the first expansion.
+
+        Raises:
+            InputError: the request cannot be taken; the drafter is as it was.
+        """
+
+    def close(self, request: RequestId) -> None:
+        """Forget a request."""
+
+    def expand(self, items: Sequence[Expansion]) -> list[Candidates]:
+        """The children of some live nodes, one list per item, in one step.
+
+        Args:
+            items: not empty; no two for the same node, none an ancestor of another.
+        """
+
+    def on_commit(
+        self,
+        request: RequestId,
+        committed: Mapping[NodeId, int],
+        dropped: Sequence[NodeId],
+        tokens: Sequence[int],
+        length: int,
+    ) -> None:
+        """The log grew.
+
+        Args:
+            committed: nodes that are part of the log now, each with its position.
+            dropped: nodes that left the tree.
+            tokens: what was appended.
+            length: of the log now.
+        """
+
+    def truncate(self, request: RequestId, tokens: Sequence[int]) -> None:
+        """The log was replaced by `tokens`, all nodes are gone; a shared beginning may be kept."""

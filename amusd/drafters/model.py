@@ -1,0 +1,176 @@
+"""A small model as the drafter: it races with the target's own noise.
+
+Both sides draw the same E for a position and a token, so the draft's own race winner is its best guess
+of the target's, and its runners-up are the likeliest corrections (arXiv 2504.15475).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from amusd.devices import DeviceSpec
+from amusd.drafters.base import Candidates, Expansion
+from amusd.errors import InputError
+from amusd.models import ModelSpec, Runner, load_model, load_tokenizer
+from amusd.models.draft_cells import DraftCells, NodeRow
+from amusd.params import SamplingParams
+from amusd.sampling import RowSampler
+from amusd.speculation.messages import NodeId, RequestId
+
+CONTEXT_DEFAULT: Final = 2048
+
+
+@dataclass(slots=True)
+class _Request:
+    slot: int
+    log: list[int]
+    sampler: RowSampler
+
+
+class ModelDrafter:
+    """Guesses with a causal language model; every node is forwarded once, when it is expanded.
+
+    Args:
+        cells: of the model's runner, with a scratch cell for each node of a request's window.
+        vocabulary_size: tokens that the target knows; no other is ever proposed.
+    """
+
+    def __init__(self, cells: DraftCells, vocabulary_size: int) -> None:
+        loaded = cells.runner.loaded
+        if vocabulary_size > loaded.vocabulary_size:
+            remedy = (
+                f"it has {loaded.vocabulary_size} tokens, the target {vocabulary_size}; give another draft"
+            )
+            raise InputError("draft", loaded.name, remedy)
+        self._cells = cells
+        self._vocabulary_size = vocabulary_size
+        self._requests: dict[RequestId, _Request] = {}
+
+    @property
+    def length_max(self) -> int:
+        """Positions that the model has; nodes beyond are not to be expanded."""
+        return self._cells.runner.context
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the start-up print."""
+        loaded = self._cells.runner.loaded
+        dtype = str(loaded.dtype).removeprefix("torch.")
+        return {
+            "summary": f"{loaded.name}, {dtype}, {self._cells.runner.describe()}",
+            "model": loaded.name,
+            "dtype": dtype,
+            "vocabulary_size": self._vocabulary_size,
+            "max_model_len": self.length_max,
+        }
+
+    def open(
+        self,
+        request: RequestId,
+        tokens: Sequence[int],
+        prompt_length: int,
+        params: SamplingParams,
+        seed: int,
+        *,
+        sample_index: int = 0,
+        end_tokens: Collection[int] = (),
+    ) -> None:
+        """Take a request and prefill its log.
+
+        Raises:
+            InputError: the log is longer than the model's context, or there is no slot left.
+        """
+        if len(tokens) > self.length_max:
+            remedy = f"the draft holds {self.length_max} positions; it cannot help with this request"
+            raise InputError("prompt", f"{len(tokens)} tokens", remedy)
+        sampler = RowSampler(
+            params,
+            seed=seed,
+            vocabulary_size=self._vocabulary_size,
+            prompt_length=prompt_length,
+            sample_index=sample_index,
+            device=self._cells.runner.loaded.device,
+            end_tokens=end_tokens,
+        )
+        slot = self._cells.open(tokens)
+        self._requests[request] = _Request(slot, list(tokens), sampler)
+        self._cells.catch_up(slot)
+
+    def close(self, request: RequestId) -> None:
+        """Free the request's cells."""
+        freed = self._requests.pop(request).slot
+        moved = self._cells.close(freed)
+        for other in self._requests.values():
+            if other.slot == moved:
+                other.slot = freed
+
+    def expand(self, items: Sequence[Expansion]) -> list[Candidates]:
+        """The first arrivals of each node's race, in one forward over all requests."""
+        places: dict[RequestId, list[int]] = {}
+        for place, item in enumerate(items):
+            places.setdefault(item.request, []).append(place)
+        rows = [
+            (self._requests[request].slot, [_row(items[place]) for place in own])
+            for request, own in places.items()
+        ]
+        logits = self._cells.forward(rows)  # [nodes, columns], request by request
+        found: list[Candidates] = [[] for _ in items]
+        done = 0
+        for request, own in places.items():
+            state, wanted = self._requests[request], [items[place] for place in own]
+            prefixes = [[*state.log, *item.path] for item in wanted] if state.sampler.needs_prefix else None
+            arrivals = state.sampler.arrivals(
+                logits[done : done + len(own)], [item.position + 1 for item in wanted], prefixes
+            )
+            done += len(own)
+            first = state.sampler.candidates(arrivals, max(item.count for item in wanted))
+            for place, item, candidates in zip(own, wanted, first, strict=True):
+                found[place] = candidates[: item.count]
+        return found
+
+    def on_commit(
+        self,
+        request: RequestId,
+        committed: Mapping[NodeId, int],
+        dropped: Sequence[NodeId],
+        tokens: Sequence[int],
+        length: int,
+    ) -> None:
+        """Move the committed nodes' cells into the log, free those of the dropped."""
+        state = self._requests[request]
+        state.log += tokens
+        assert len(state.log) == length, f"drafter's log of request {request} missed a commit"
+        in_order = [node for node, _ in sorted(committed.items(), key=lambda item: item[1])]
+        self._cells.commit(state.slot, tokens, in_order, dropped)
+
+    def truncate(self, request: RequestId, tokens: Sequence[int]) -> None:
+        """Keep the cells of what the logs share."""
+        state = self._requests[request]
+        state.log = list(tokens)
+        self._cells.reset(state.slot, tokens)
+
+
+def _row(item: Expansion) -> NodeRow:
+    return NodeRow(item.node, item.token, item.position, item.ancestors)
+
+
+def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelDrafter:
+    """Load a model and make a drafter of it; the options are those of `load_drafter`.
+
+    Raises:
+        InputError: an option cannot be used.
+        ModelError: the model cannot be loaded, or does not fit.
+    """
+    spec = ModelSpec(
+        name=options["model"],
+        dtype=options["dtype"],
+        revision=options["revision"],
+        trust_remote_code=options["trust_remote_code"],
+        role="draft",
+    )
+    slots, window = options["max_requests"], options["window"]
+    loaded = load_model(spec, device, slots=slots, context=options["max_model_len"], spare_cells=window)
+    context = options["max_model_len"] or min(loaded.context or CONTEXT_DEFAULT, CONTEXT_DEFAULT)
+    runner = Runner(loaded, slots=slots, context=context, spare_cells=window)
+    tokenizer = load_tokenizer(spec.name, role="draft", revision=spec.revision)
+    vocabulary_size = min(len(tokenizer), loaded.vocabulary_size)
+    return ModelDrafter(DraftCells(runner, window), vocabulary_size)

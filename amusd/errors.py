@@ -1,0 +1,46 @@
+"""Every failure that amusd reports on purpose, each printable as one clear line.
+
+The command line exits with 2 for an `InputError` (the caller can mend it) and with 1 for any other
+`AmusdError`.
+"""
+
+
+class AmusdError(Exception):
+    """Base of every error raised on purpose; `str()` is one line that says who, what and what to do."""
+
+
+class InputError(AmusdError, ValueError):
+    """A value given by the caller cannot be used.
+
+    Args:
+        field: the option or parameter as the caller wrote it, such as `temperature`.
+        value: what was given; shown as it is.
+        remedy: what is wrong with it and what to give instead.
+    """
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        super().__init__(field, value, remedy)
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """`field: value: remedy`."""
+        shown = self.value if isinstance(self.value, str) and self.value else repr(self.value)
+        return f"{self.field}: {shown}: {self.remedy}"
+
+
+class DeviceError(InputError):
+    """A device does not exist, or is given twice."""
+
+
+class ModelError(AmusdError):
+    """A model cannot be loaded, or is of a kind that cannot be supported."""
+
+
+class ProtocolError(AmusdError):
+    """A peer broke the protocol; the message names the guilty side."""
+
+
+class WorkerError(AmusdError):
+    """A worker died or could not start."""

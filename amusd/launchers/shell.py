@@ -1,0 +1,60 @@
+"""The inside of a worker process, the same under every launcher: pin, set the environment, load, serve."""
+
+import importlib
+import os
+import traceback
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from amusd.devices import parse_device, pin_process, pin_thread, thread_environment, usable_cores
+from amusd.launchers.report import Failed, Ready, Report
+
+DEFAULT_ENTRY = "amusd.workers.entry:run_worker"
+
+
+class RunningWorker(Protocol):
+    """What the entry function returns: a worker that serves until it is stopped."""
+
+    address: str
+
+    def stop(self) -> None:
+        """End the server and the model."""
+
+
+def start_worker(spec: Mapping[str, Any]) -> tuple[RunningWorker | None, Report]:
+    """Load and serve what `spec` describes, in this process; block until that is done or has failed.
+
+    The process is pinned to the I/O cores; the worker's engine thread pins itself to the device's.
+
+    Args:
+        spec: what `WorkerSpec.payload` returns. `options["entry"]` names a function that takes this
+            object and returns a `RunningWorker`.
+    """
+    try:
+        prepare_process(spec)
+        worker: RunningWorker = _resolve(spec["options"].get("entry", DEFAULT_ENTRY))(dict(spec))
+    except Exception as error:  # noqa: BLE001 - the launcher raises it where somebody can read it
+        traceback.print_exc()
+        return None, Failed.from_exception(error)
+    return worker, Ready(worker.address, os.getpid())
+
+
+def prepare_process(spec: Mapping[str, Any]) -> None:
+    """Set the environment and the affinity that torch's thread pools will inherit.
+
+    Raises:
+        DeviceError: a core of the device does not exist on this machine.
+    """
+    device = parse_device(spec["device"])
+    os.environ.update(thread_environment(device))
+    if device.cores:
+        # Tried here, so that a wrong core is an error that the launcher reports, and undone at once.
+        pin_thread(pin_thread(device.cores))
+    # The I/O cores were counted on the launcher's machine; this one may have fewer.
+    here = usable_cores()
+    pin_process(tuple(core for core in spec["io_cores"] if core in here) or here)
+
+
+def _resolve(dotted: str) -> Any:
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,235 @@
+"""The Python API: `LLM` starts the workers, decodes, and leaves nothing behind."""
+
+import asyncio
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from amusd.config import EngineConfig
+from amusd.coordinator.coordinator import Coordinator, Facts
+from amusd.deployment import launcher_for, load_tokenizer_checked, plan_deployment
+from amusd.devices import pin_thread
+from amusd.errors import AmusdError, InputError
+from amusd.outputs import Chunk, RequestOutput
+from amusd.params import SamplingParams
+from amusd.tracing import chrome_trace
+
+T = TypeVar("T")
+Prompt = str | Sequence[int]
+INFO_TIMEOUT_SECONDS = 10.0
+
+
+class LLM:
+    """A target, its drafters and a coordinator; use it as a context manager.
+
+    Args:
+        on_event: called with a line of text at each step of the start.
+        options: the fields of `amusd.config.EngineConfig`, among them target, draft, launcher,
+            target_devices, draft_devices, mode and dtype.
+
+    Raises:
+        InputError: a value is refused; nothing was started.
+        ModelError, WorkerError: a worker could not start; nothing is left behind.
+
+    Example:
+        >>> with LLM(target="demo", draft="demo", launcher="local") as llm:
+        ...     [output] = llm.generate("def add(a, b):", SamplingParams(temperature=0, max_tokens=8))
+    """
+
+    def __init__(self, *, on_event: Callable[[str], None] | None = None, **options: Any) -> None:
+        self.config = EngineConfig(**options)
+        self._say = on_event or (lambda text: None)
+        self._closed = False
+        for remark in self.config.remarks:
+            self._say(remark)
+        self._started_ns = time.monotonic_ns()
+        self._tokenizer = load_tokenizer_checked(self.config)
+        deployment = plan_deployment(self.config, len(self._tokenizer))
+        self._launcher = launcher_for(self.config)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, args=(deployment.io_cores,), daemon=True)
+        try:
+            self._say(f"starting {len(deployment.workers)} workers ({self.config.launcher}): {deployment}")
+            self._launcher.start(deployment.workers)
+            self._thread.start()
+            self._coordinator = self._call(self._connect(len(deployment.workers) - 1))
+        except BaseException:
+            self.close()
+            raise
+
+    # -- decoding ------------------------------------------------------------------------------
+
+    def generate(
+        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+    ) -> list[RequestOutput]:
+        """Decode prompts (text or token ids, one or many); outputs come in the order of the prompts.
+
+        Args:
+            params: for all prompts, or one for each; None means `SamplingParams()`.
+        """
+        many = _as_list(prompts)
+        settings = _settings_for(many, params)
+
+        async def decode_all() -> list[RequestOutput]:
+            return await asyncio.gather(*(self._decode(p, s) for p, s in zip(many, settings, strict=True)))
+
+        return self._call(decode_all())
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
+        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
+        text, tokens = self._encode(prompt)
+        chunks: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+
+        async def pump() -> None:
+            try:
+                async with aclosing(self._coordinator.stream(text, tokens, params or SamplingParams())) as source:
+                    async for chunk in source:
+                        chunks.put(chunk)
+                chunks.put(None)
+            except BaseException as error:
+                chunks.put(error)
+                raise
+
+        task = asyncio.run_coroutine_threadsafe(pump(), self._running_loop())
+        try:
+            while (item := chunks.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            task.cancel()
+
+    async def _decode(self, prompt: Prompt, params: SamplingParams) -> RequestOutput:
+        text, tokens = self._encode(prompt)
+        finished: RequestOutput | None = None
+        async with aclosing(self._coordinator.stream(text, tokens, params)) as chunks:
+            async for chunk in chunks:
+                finished = chunk.finished
+        assert finished is not None
+        return finished
+
+    def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
+        if isinstance(prompt, str):
+            if not prompt:
+                raise InputError("prompt", "", "it is empty: give at least one character")
+            return prompt, list(self._tokenizer.encode(prompt))
+        return None, list(prompt)
+
+    def chat_prompt(self, message: str) -> str:
+        """The prompt that the tokenizer's chat template makes of one user message.
+
+        Raises:
+            InputError: the tokenizer has no chat template.
+        """
+        if not self._tokenizer.chat_template:
+            remedy = "the tokenizer has no chat template: leave --chat out, or use a chat model"
+            raise InputError("chat", self.config.target, remedy)
+        messages = [{"role": "user", "content": message}]
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    # -- looking at it -------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Each worker by name: role, device, process id, round trip in seconds, and model details."""
+        return self._call(self._info())
+
+    async def _info(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for session in (self._coordinator.target, *self._coordinator.drafts):
+            reply = await session.info(INFO_TIMEOUT_SECONDS)
+            if reply is not None:
+                found[session.name] = {
+                    "role": reply.role,
+                    "device": reply.device,
+                    "pid": reply.pid,
+                    "round_trip_seconds": session.round_trip_seconds,
+                    **json.loads(reply.details),
+                }
+        return found
+
+    def write_trace(self, path: str | Path) -> None:
+        """Write what every worker did since the start as Chrome-trace JSON (opens in Perfetto)."""
+        target, drafts = self._call(self._coordinator.tracks(self._started_ns))
+        Path(path).write_text(json.dumps(chrome_trace([*drafts, target])), encoding="utf-8")
+
+    # -- starting and ending -------------------------------------------------------------------
+
+    async def _connect(self, draft_count: int) -> Coordinator:
+        """A coordinator over the running workers."""
+        addresses = [lambda i=i: self._launcher.address("draft", i) for i in range(draft_count)]
+        placeholder = Facts(vocabulary_size=0, length_max=0, end_tokens=frozenset())
+        coordinator = Coordinator(
+            lambda: self._launcher.address("target", 0), addresses, self._tokenizer, placeholder, self.config.max_requests
+        )
+        await coordinator.start()
+        reply = await coordinator.target.info(INFO_TIMEOUT_SECONDS)
+        assert reply is not None, "a worker that has just said welcome answers"
+        details = json.loads(reply.details)
+        coordinator.facts = Facts(details["vocabulary_size"], details["max_model_len"], frozenset(details["end_tokens"]))
+        for session in (coordinator.target, *coordinator.drafts):
+            if (reply := await session.info(INFO_TIMEOUT_SECONDS)) is not None:
+                self._say(f"{session.name}: {json.loads(reply.details)['summary']}")
+        return coordinator
+
+    def _run_loop(self, io_cores: tuple[int, ...]) -> None:
+        if io_cores:
+            pin_thread(io_cores)
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise AmusdError("this LLM is closed: make a new one")
+        return self._loop
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the coordinator's loop; Ctrl-C here cancels it there."""
+        future = asyncio.run_coroutine_threadsafe(work, self._running_loop())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the workers; safe to call again."""
+        if self._closed:
+            return
+        if self._thread.is_alive():
+            if hasattr(self, "_coordinator"):
+                self._call(self._coordinator.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._closed = True
+        self._loop.close()
+        self._launcher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]
+
+
+def _settings_for(
+    prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None
+) -> list[SamplingParams]:
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * len(prompts)
+    if len(params) != len(prompts):
+        raise InputError("params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt")
+    return list(params)

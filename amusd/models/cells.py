@@ -1,0 +1,177 @@
+"""KV cells: the cache that transformers' model code writes and reads, laid out for trees and rollback.
+
+Laws:
+1. A cell is written by exactly the row that was assigned to it, and nothing else ever changes it but
+   `move` and `copy_slot`. Rolling back therefore frees cells and moves nothing.
+2. Layers see views, never gathered copies: the slots of a pass are neighbours, the attended cells a prefix.
+3. Every attended cell is finite: cells start as zeros, and padding rows write behind the attended range.
+   (A masked cell still takes part in the product with weight 0, and 0 times NaN is NaN.)
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Cache
+
+SCRATCH_CELLS = 8  # one is written by all padding rows; eight keep every slot's row aligned
+
+
+@dataclass(slots=True)
+class _Bank:
+    """One layer's cells on that layer's device."""
+
+    keys: Tensor  # [slots, kv_heads, cells, head_dim]
+    values: Tensor  # [slots, kv_heads, cells, head_dim]
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        return self.keys, self.values
+
+
+class Cells(Cache):
+    """A `transformers.Cache` of cells, [slots, kv_heads, cells, head_dim] per layer, on the layer's device.
+
+    Layers are discovered by their first `update`, so any head shape and any placement of layers works.
+    Capacity grows by `reserve`; a long context takes no memory before it is used.
+
+    Args:
+        slots_max: most slots that will ever be reserved.
+        cells_max: most cells of one slot, scratch not counted.
+    """
+
+    def __init__(self, slots_max: int, cells_max: int) -> None:
+        super().__init__(layers=[])
+        self.slots_max = slots_max
+        self.cells_max = cells_max
+        self.slots = 0
+        self.cells = 0
+        self._banks: dict[int, _Bank] = {}
+        self._pass: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._first = 0
+        self._last = 0
+        self._attended = 0
+        self._rows = np.zeros((0, 0), np.int64)
+
+    # -- what transformers asks for --------------------------------------------------------------
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write one layer's rows into their cells and return the attended views.
+
+        Args:
+            key_states, value_states: [batch, kv_heads, rows, head_dim] of the pass begun last.
+            layer_idx: which layer.
+
+        Returns:
+            Keys and values, [batch, kv_heads, attended, head_dim] views.
+        """
+        bank = self._banks.get(layer_idx)
+        if bank is None:
+            bank = self._banks[layer_idx] = _Bank(self._zeros(key_states), self._zeros(value_states))
+        index = self._pass.get(key_states.device)
+        if index is None:
+            index = self._place(key_states.device)
+        slots, cells = index
+        # Advanced indices around a slice put the indexed dimensions first: [batch, rows, kv_heads, head_dim].
+        bank.keys[slots, :, cells] = key_states.transpose(1, 2)
+        bank.values[slots, :, cells] = value_states.transpose(1, 2)
+        first, last, attended = self._first, self._last, self._attended
+        return bank.keys[first:last, :, :attended], bank.values[first:last, :, :attended]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Zero: masks and positions are always given, so no model code derives them from a length."""
+        return 0
+
+    def __len__(self) -> int:
+        """Number of layers seen so far."""
+        return len(self._banks)
+
+    # -- what the runner asks for ----------------------------------------------------------------
+
+    @property
+    def scratch(self) -> int:
+        """The cell that padding rows write to; behind every attended range."""
+        return self.cells
+
+    @property
+    def layers_written(self) -> int:
+        """How many layers ever wrote a cell; zero after a pass means that the model ignores the cache."""
+        return len(self._banks)
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes that are allocated now."""
+        return sum(t.numel() * t.element_size() for bank in self._banks.values() for t in bank.tensors())
+
+    def reserve(self, slots: int, cells: int, block: int) -> None:
+        """Make room for `slots` slots of `cells` cells, growing in blocks; contents stay.
+
+        Growing by a quarter at least keeps the copying linear in the final length.
+        """
+        if slots <= self.slots and cells <= self.cells:
+            return
+        if slots > self.slots:
+            self.slots = min(max(slots, 2 * self.slots), self.slots_max)
+        if cells > self.cells:
+            wanted = max(cells, self.cells * 5 // 4)
+            self.cells = min(-(-wanted // block) * block, self.cells_max)
+        for bank in self._banks.values():  # one layer at a time: the peak is one layer above the total
+            bank.keys = self._grown(bank.keys)
+            bank.values = self._grown(bank.values)
+
+    def begin(
+        self, first: int, last: int, cells: "np.ndarray[Any, np.dtype[np.int64]]", attended: int
+    ) -> None:
+        """Say where the next forward writes and what it attends to.
+
+        Args:
+            first, last: the slots of the pass are first..last-1, one batch row each.
+            cells: [last - first, rows] int64, the cell of each row.
+            attended: length of the attended prefix, in cells.
+        """
+        self._first, self._last, self._attended, self._rows = first, last, attended, cells
+        self._pass.clear()
+
+    def move(self, slot: int, sources: list[int], destinations: list[int]) -> None:
+        """Copy a few cells of one slot, all read before any is written."""
+        index: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        pair = torch.tensor((sources, destinations))
+        for bank in self._banks.values():
+            device = bank.keys.device
+            if device not in index:
+                placed = pair.to(device)
+                index[device] = placed[0], placed[1]
+            read, write = index[device]
+            for tensor in bank.tensors():
+                cells = tensor[slot]
+                cells.index_copy_(1, write, cells.index_select(1, read))
+
+    def copy_slot(self, source: int, destination: int, cells: int) -> None:
+        """Copy the first `cells` cells of one slot over those of another."""
+        for bank in self._banks.values():
+            for tensor in bank.tensors():
+                tensor[destination, :, :cells] = tensor[source, :, :cells]
+
+    def snapshot(self, slot: int, cells: range) -> list[tuple[Tensor, Tensor]]:
+        """Copies of some cells of one slot, per layer [kv_heads, cells, head_dim] keys and values."""
+        part = slice(cells.start, cells.stop)
+        return [tuple(t[slot, :, part].clone() for t in bank.tensors()) for bank in self._banks.values()]  # type: ignore[misc]
+
+    def _zeros(self, like: Tensor) -> Tensor:
+        heads, width = like.shape[1], like.shape[3]
+        return like.new_zeros((self.slots, heads, self.cells + SCRATCH_CELLS, width))
+
+    def _grown(self, old: Tensor) -> Tensor:
+        new = self._zeros(old)
+        kept = min(old.shape[2], new.shape[2]) - SCRATCH_CELLS
+        new[: old.shape[0], :, :kept] = old[:, :, :kept]
+        return new
+
+    def _place(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        slots = torch.arange(self._first, self._last)[:, None]  # [batch, 1], broadcast over the rows
+        index = slots.to(device), torch.from_numpy(self._rows).to(device)
+        self._pass[device] = index
+        return index

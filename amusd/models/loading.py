@@ -1,0 +1,278 @@
+"""Loading a causal LM and its tokenizer with transformers' own options."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from amusd.devices import DeviceSpec
+from amusd.errors import InputError, ModelError
+from amusd.models import sizes
+from amusd.models.attention import install
+from amusd.models.families import check_supported, mask_windows, text_config
+from amusd.models.names import Role, Source, find_source, quiet
+from amusd.models.widening import widen
+
+Dtype = Literal["bfloat16", "float32", "auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What to load.
+
+    Attributes:
+        name: `demo`, `demo-small`, `demo-large`, a folder, or a hub id.
+        dtype: of weights and cells; `auto` is the checkpoint's own.
+        revision: hub branch, tag or commit.
+        trust_remote_code: run model code that comes with the checkpoint.
+        quantization: transformers' `quantization_config`.
+        widen: FFN size to widen the model to, 0 to leave it (see `amusd.models.widening`).
+        role: names the option in errors, and picks the model behind `demo`.
+    """
+
+    name: str
+    dtype: Dtype = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    quantization: dict[str, Any] | None = None
+    widen: int = 0
+    role: Role = "target"
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A model that is ready to run, and what others need to know about it.
+
+    Attributes:
+        name: as the user wrote it.
+        model: transformers' model, in evaluation mode.
+        dtype: of weights, cells and logits.
+        device: where inputs go (the first of several).
+        vocabulary_size: columns of the logits, padding included.
+        context: positions that the model has, None for no limit.
+        layers: number of layers.
+        end_tokens: tokens that end a text: of the generation configuration and of the tokenizer.
+        windows: the masks that its layers need (`families.mask_windows`).
+        exact: passes can agree bit for bit; False: exact up to rounding (`inexact_because` says why).
+    """
+
+    name: str
+    model: Any
+    dtype: torch.dtype
+    device: torch.device
+    vocabulary_size: int
+    context: int | None
+    layers: int
+    end_tokens: frozenset[int]
+    windows: dict[str, int | None] = field(default_factory=dict)
+    exact: bool = True
+    inexact_because: str = ""
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The model's configuration."""
+        config: PreTrainedConfig = self.model.config
+        return config
+
+    def cells_bytes(self, slots: int, cells: int) -> int:
+        """Bytes of all cells when each of `slots` slots holds `cells` cells."""
+        return sizes.cells_bytes(self.config, slots, cells, self.dtype, block=1)
+
+
+def load_model(
+    spec: ModelSpec, devices: DeviceSpec, *, slots: int = 1, context: int | None = None, spare_cells: int = 0
+) -> LoadedModel:
+    """Load a model onto its device, after checking that it can be run and fits with its cells.
+
+    Args:
+        spec: what to load.
+        devices: CPU cores (pinning is the caller's), or GPUs; over several the layers are spread.
+        slots, context, spare_cells: sizes of the cells to count; no context counts none.
+
+    Raises:
+        InputError: a name, revision or option that cannot be used.
+        ModelError: a model that cannot be run, does not fit, or whose files are broken.
+    """
+    source = find_source(spec.name, spec.role, spec.revision)
+    config = load_config(spec, source)
+    dtype = _dtype(spec, config)
+    _check_options(spec, config, context)
+    if spec.quantization is None and getattr(config, "quantization_config", None) is None:
+        cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
+        sizes.check_fits(spec.name, devices, _weights_bytes(spec, config, dtype), cells)
+    model = _load_weights(spec, source, dtype, devices)
+    if spec.widen:
+        widen(model, spec.widen)
+    return wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model))
+
+
+def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConfig:
+    """Read a model's configuration and check that the model can be run.
+
+    Raises:
+        InputError: no such model.
+        ModelError: not a causal LM, or one whose layers cannot roll back.
+    """
+    source = source or find_source(spec.name, spec.role, spec.revision)
+    try:
+        with quiet():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(source.path, **_options(spec, source))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{spec.role}: {spec.name}: {_first_line(error)}") from error
+    check_supported(config, spec.name)
+    return config
+
+
+def wrap_model(model: Any, name: str = "model", end_tokens: frozenset[int] | None = None) -> LoadedModel:
+    """Make a transformers model that is already in memory ready to run.
+
+    Raises:
+        ModelError: a model that cannot be run.
+    """
+    check_supported(model.config, name)
+    install(model)
+    model.eval()
+    part = text_config(model.config)
+    exact, reason = _choose_experts(model)
+    return LoadedModel(
+        name=name,
+        model=model,
+        dtype=model.get_input_embeddings().weight.dtype,
+        device=model.get_input_embeddings().weight.device,
+        vocabulary_size=part.vocab_size,
+        context=getattr(part, "max_position_embeddings", None),
+        layers=part.num_hidden_layers,
+        end_tokens=_token_set(model.generation_config.eos_token_id) if end_tokens is None else end_tokens,
+        windows=mask_windows(model.config),
+        exact=exact,
+        inexact_because=reason,
+    )
+
+
+def load_tokenizer(
+    name: str, role: Role = "target", *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that comes with a model.
+
+    Raises:
+        InputError: no such model.
+        ModelError: the model has no tokenizer.
+    """
+    spec = ModelSpec(name, role=role, revision=revision, trust_remote_code=trust_remote_code)
+    source = find_source(name, role, revision)
+    try:
+        with quiet():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                source.path, **_options(spec, source)
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{role}: {name}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+    return tokenizer
+
+
+# -- the steps of load_model ---------------------------------------------------------------------
+
+
+def _check_options(spec: ModelSpec, config: PreTrainedConfig, context: int | None) -> None:
+    limit = getattr(text_config(config), "max_position_embeddings", None)
+    if context is not None and limit is not None and context > limit:
+        raise InputError(
+            "max_model_len", context, f"{spec.name} holds {limit} positions; give at most {limit}"
+        )
+    if not spec.widen:
+        return
+    if spec.quantization is not None:
+        raise InputError("widen", spec.widen, "a quantized model cannot be widened; drop one of the two")
+    if spec.widen < sizes.ffn_size(config):
+        remedy = f"the FFNs of {spec.name} have {sizes.ffn_size(config)} neurons already; give at least that"
+        raise InputError("widen", spec.widen, remedy)
+
+
+def _dtype(spec: ModelSpec, config: PreTrainedConfig) -> torch.dtype:
+    if spec.dtype == "auto":
+        dtype = getattr(config, "dtype", None) or getattr(text_config(config), "dtype", None)
+        return dtype if isinstance(dtype, torch.dtype) else torch.float32
+    chosen: torch.dtype = getattr(torch, spec.dtype)
+    return chosen
+
+
+def _weights_bytes(spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype) -> int:
+    if getattr(config, "auto_map", None):
+        return 0  # code that comes with the checkpoint is run once, when it is loaded
+    return sizes.weights_bytes(config, dtype, spec.widen)
+
+
+def _load_weights(spec: ModelSpec, source: Source, dtype: torch.dtype, devices: DeviceSpec) -> Any:
+    who = f"{spec.role}: {spec.name}"
+    options = _options(spec, source) | {"dtype": dtype, "output_loading_info": True}
+    if devices.kind == "cuda":
+        options["device_map"] = "auto" if len(devices.indices) > 1 else {"": devices.indices[0]}
+        options["max_memory"] = {index: torch.cuda.mem_get_info(index)[0] for index in devices.indices}
+    if spec.quantization is not None:
+        options["quantization_config"] = spec.quantization
+    try:
+        with quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(source.path, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelError(f"{who}: cannot be loaded: {_first_line(error)}") from error
+    model, info = loaded
+    if info["missing_keys"]:
+        names = sorted(info["missing_keys"])
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise ModelError(f"{who}: its files lack {names[0]}{more}; give a causal language model")
+    placed = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if placed & {"cpu", "disk"} and devices.kind == "cuda":
+        raise ModelError(f"{who}: does not fit on {devices}; take more devices or a smaller model")
+    return model
+
+
+def _choose_experts(model: Any) -> tuple[bool, str]:
+    """Pick the experts' implementation whose rows do not depend on each other, where there are experts."""
+    part = text_config(model.config)
+    counts = (getattr(part, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    if not any(counts):
+        return True, ""
+    if model._can_set_experts_implementation():
+        try:
+            model.set_experts_implementation("batched_mm")
+        except (ValueError, ImportError) as error:
+            return False, f"its experts cannot run as batched_mm: {_first_line(error)}"
+        return True, ""
+    return False, "its experts run as one product per expert, whose rows depend on what else was routed there"
+
+
+def _end_tokens(spec: ModelSpec, source: Source, model: Any) -> frozenset[int]:
+    generation: GenerationConfig = model.generation_config
+    own = _token_set(generation.eos_token_id) | _token_set(text_config(model.config).eos_token_id)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source.path, **_options(spec, source))
+    except (OSError, ValueError, KeyError):
+        return own  # weights without a tokenizer: the worker needs none, the coordinator says so
+    return own | _token_set(tokenizer.eos_token_id)
+
+
+def _options(spec: ModelSpec, source: Source) -> dict[str, Any]:
+    return {
+        "revision": spec.revision or "main",
+        "trust_remote_code": spec.trust_remote_code,
+        "local_files_only": source.local_only,
+    }
+
+
+def _token_set(tokens: int | list[int] | None) -> frozenset[int]:
+    if tokens is None:
+        return frozenset()
+    return frozenset([tokens] if isinstance(tokens, int) else tokens)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

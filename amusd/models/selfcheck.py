@@ -1,0 +1,207 @@
+"""The self-check: which shapes of a pass agree bit for bit on this device, with this model.
+
+"Lossless" decoding needs that a row's bits depend on its own request alone. That is true only of some
+shapes, and which ones depends on the device, the library and the model's kernels; so it is measured. The
+reference is plain decoding: one token per pass, alone, 4 rows wide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amusd.errors import ModelError
+from amusd.models.loading import LoadedModel
+from amusd.models.runner import Rows, Runner, round_up
+
+WIDTHS = (4, 8, 16)
+BATCHES = (2, 4, 8)
+BLOCKS = (16, 64, 512)
+_PREFIX = 21  # tokens before the compared ones; not a multiple of 4, so that prefill has a padded tail
+_STEPS = 16
+_LENGTHS = (170, 333, 447)  # cells attended where blocks are compared
+_AGREEMENT_MIN = 0.99  # cosine of centred logits; a model that ignores masks or positions is far below
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """What agrees with plain decoding bit for bit.
+
+    Attributes:
+        block: the attended length is padded to a multiple of this.
+        block_agrees: whether longer padding leaves the bits as they are.
+        blocks: other paddings that would do.
+        widths: rows of a pass that agree.
+        batches: numbers of slots in a pass that agree.
+        prefill: whether prefill writes the cells that decoding writes.
+        reason: why the model cannot be exact at all; empty if it can.
+    """
+
+    block: int
+    block_agrees: bool
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...]
+    batches: tuple[int, ...]
+    batches_tried: tuple[int, ...]
+    prefill: bool
+    reason: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether every shape that the engine uses agrees: output is the same bytes in every mode."""
+        shapes = self.widths == WIDTHS and self.batches == self.batches_tried
+        return shapes and self.block_agrees and self.prefill and not self.reason
+
+    def lines(self) -> list[str]:
+        """The report, for printing."""
+        verdict = "exact: bit for bit the same in every mode" if self.exact else "exact up to rounding"
+        if self.reason:
+            verdict += f" ({self.reason})"
+        return [
+            verdict,
+            f"attended length in blocks of {self.block}: {'agree' if self.block_agrees else 'DIFFER'}"
+            f" (of {_join(BLOCKS)}, agree: {_join(self.blocks)})",
+            f"rows per pass that agree: {_join(self.widths)} of {_join(WIDTHS)}",
+            f"requests per pass that agree: {_join(self.batches)} of {_join(self.batches_tried)}",
+            f"prefill and decoding: {'agree' if self.prefill else 'DIFFER'}",
+        ]
+
+
+def self_check(runner: Runner) -> SelfCheck:
+    """Compare the shapes of passes on the runner's model; the runner's own cells are left alone.
+
+    Raises:
+        ModelError: the model ignores masks, positions or cells, so it cannot be run as trees.
+    """
+    loaded, block = runner.loaded, runner.block
+    slots = min(runner.slots_max, max(BATCHES))
+    bench = _Bench(loaded, slots, block)
+    reference = bench.chain(width=1)
+    check_honoured(bench, reference)
+    tried = tuple(count for count in BATCHES if count <= slots)
+    return SelfCheck(
+        block=block,
+        block_agrees=_block_agrees(loaded, block),
+        blocks=tuple(size for size in BLOCKS if _block_agrees(loaded, size)),
+        widths=tuple(width for width in WIDTHS if torch.equal(bench.chain(width), reference)),
+        batches=tuple(count for count in tried if torch.equal(bench.chain(_STEPS, count), reference)),
+        batches_tried=tried,
+        prefill=bench.prefill_agrees(),
+        reason="" if loaded.exact else loaded.inexact_because,
+    )
+
+
+class _Bench:
+    """Random requests of different lengths, decoded in chains of any width."""
+
+    def __init__(self, loaded: LoadedModel, slots: int, block: int) -> None:
+        context = _PREFIX + _STEPS
+        self.runner = Runner(loaded, slots=slots, context=context, block=block, spare_cells=1024 + block)
+        generator = torch.Generator().manual_seed(0)
+        tokens = torch.randint(loaded.vocabulary_size, (slots, context), generator=generator)
+        self.tokens: list[list[int]] = tokens.tolist()
+        for slot in range(slots):
+            self.runner.open()
+            self.runner.prefill(slot, self.tokens[slot][: self.start(slot)], 0, 0)
+
+    def start(self, slot: int) -> int:
+        """Position of a slot's first compared row; ragged on purpose."""
+        return _PREFIX - slot
+
+    def rows(self, slot: int, done: int, width: int) -> Rows:
+        """A chain of `width` tokens behind the first `done` compared ones."""
+        first = self.start(slot) + done
+        cells = range(first, first + width)
+        paths = [cells[: row + 1] for row in range(width)]
+        return Rows(slot, self.tokens[slot][first : first + width], cells, cells, range(first), paths)
+
+    def chain(self, width: int, slots: int = 1) -> Tensor:
+        """[_STEPS, vocabulary] logits of slot 0, `width` tokens a pass, `slots` requests in each pass."""
+        parts = []
+        for done in range(0, _STEPS, width):
+            logits = self.runner.forward([self.rows(slot, done, width) for slot in range(slots)])
+            parts.append(logits[0, :width])
+        return torch.cat(parts)
+
+    def prefill_agrees(self) -> bool:
+        """Whether the cells that decoding wrote in slot 0 are those of one prefill, bit for bit."""
+        self.chain(width=1)
+        written = range(_PREFIX + _STEPS)
+        decoded = self.runner.cells.snapshot(0, written)
+        self.runner.prefill(0, self.tokens[0], 0, 0)
+        prefilled = self.runner.cells.snapshot(0, written)
+        pairs = zip(decoded, prefilled, strict=True)
+        return all(torch.equal(a, b) for old, new in pairs for a, b in zip(old, new, strict=True))
+
+
+def _block_agrees(loaded: LoadedModel, block: int) -> bool:
+    """Whether rows keep their bits when the attended length grows by whole blocks."""
+    bench = _Bench(loaded, len(_LENGTHS) + 1, block)
+    for slot, length in enumerate(_LENGTHS):
+        # Few cells show no difference, as most sums stay whole; so the slot's own cells are repeated.
+        start = bench.start(slot)
+        bench.runner.move(slot, [cell % start for cell in range(start, length)], range(start, length))
+        rows = bench.rows(slot, 0, _STEPS)
+        rows.cells, rows.seen = range(length, length + _STEPS), range(length)
+        rows.ancestors = [rows.cells[: row + 1] for row in range(_STEPS)]
+        alone = bench.runner.forward([rows])[0]
+        for longer in (round_up(length + _STEPS, block) + block, 1024 + block):
+            # A neighbour that sees so many cells makes the pass that long; what they hold does not matter.
+            neighbour = Rows(len(_LENGTHS), [0], [0], [longer - 1], range(longer - 1), [[longer - 1]])
+            together = bench.runner.forward([rows, neighbour])[0]
+            if not torch.equal(alone, together):
+                return False
+    return True
+
+
+def check_honoured(bench: _Bench, chain: Tensor) -> None:
+    """Compare with the model's own forward, roughly: a chain, and two branches in scattered cells.
+
+    Raises:
+        ModelError: they have nothing to do with each other, so masks, positions or cells are ignored.
+    """
+    runner, first = bench.runner, bench.start(0)
+    tokens = bench.tokens[0]
+    trunk, left, right = tokens[:first], tokens[first : first + 2], tokens[first + 2 : first + 4]
+    cells = [first, first + 2, first + 1, first + 3]  # left, right, left, right would be in order
+    rows = Rows(
+        slot=0,
+        tokens=[left[0], right[0], left[1], right[1]],
+        positions=[first, first, first + 1, first + 1],
+        cells=cells,
+        seen=range(first),
+        ancestors=[[cells[0]], [cells[1]], [cells[0], cells[2]], [cells[1], cells[3]]],
+    )
+    tree = runner.forward([rows])[0, :4]
+    plain = _plain(runner.loaded, tokens)[first:]
+    pairs: Sequence[tuple[Tensor, Tensor]] = (
+        (chain, plain),
+        (tree[[0, 2]], plain[:2]),
+        (tree[[1, 3]], _plain(runner.loaded, [*trunk, *right])[first:]),
+    )
+    if runner.cells.layers_written == 0 or min(_agreement(a, b) for a, b in pairs) < _AGREEMENT_MIN:
+        kind = runner.loaded.config.model_type
+        raise ModelError(
+            f"{runner.loaded.name}: {kind} does not follow 4-D attention masks, positions and cells, "
+            "so it cannot be run as trees: not supported"
+        )
+
+
+@torch.inference_mode()
+def _plain(loaded: LoadedModel, tokens: list[int]) -> Tensor:
+    """[tokens, vocabulary] logits of transformers' own forward, without a cache."""
+    ids = torch.tensor([tokens], device=loaded.device)
+    logits: Tensor = loaded.model(input_ids=ids, use_cache=False).logits[0]
+    return logits
+
+
+def _agreement(ours: Tensor, theirs: Tensor) -> float:
+    """Least cosine between rows of logits, each centred."""
+    a = ours.float() - ours.float().mean(-1, keepdim=True)
+    b = theirs.float() - theirs.float().mean(-1, keepdim=True)
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=-1).min())
+
+
+def _join(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"

@@ -1,0 +1,101 @@
+"""How many bytes weights and cells will take, known from the configuration alone."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from amusd.devices import DeviceSpec
+from amusd.errors import ModelError
+from amusd.models.families import text_config
+
+HEADROOM = 1.1  # activations, allocator slack and what else starts beside the model
+
+
+def cells_bytes(
+    config: PreTrainedConfig,
+    slots: int,
+    context: int,
+    dtype: torch.dtype,
+    *,
+    block: int = 512,
+    spare_cells: int = 0,
+) -> int:
+    """Bytes of all cells when every slot is full.
+
+    Args:
+        config: the model's configuration.
+        slots: most requests at a time.
+        context: most positions of a request.
+        dtype: of the model.
+        block: the cells of a slot are a multiple of this.
+        spare_cells: cells of a slot beyond `context`.
+    """
+    part: Any = text_config(config)
+    heads = part.num_attention_heads
+    kv_heads = getattr(part, "num_key_value_heads", None) or heads
+    width = getattr(part, "head_dim", None) or part.hidden_size // heads
+    cells = -(-(context + spare_cells) // block) * block
+    return int(2 * part.num_hidden_layers * slots * cells * kv_heads * width * dtype.itemsize)
+
+
+def weights_bytes(config: PreTrainedConfig, dtype: torch.dtype, ffn: int = 0) -> int:
+    """Bytes of the weights, tied ones counted once; `ffn` is the widened FFN size, 0 for the model's own."""
+    shape = copy.deepcopy(config)
+    if ffn:
+        set_ffn_size(shape, ffn)
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForCausalLM.from_config(shape)  # type: ignore[no-untyped-call]
+    return sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
+
+
+def ffn_size(config: PreTrainedConfig) -> int:
+    """Intermediate neurons of each FFN."""
+    part = text_config(config)
+    return int(getattr(part, _ffn_field(part)) or 4 * part.hidden_size)
+
+
+def set_ffn_size(config: PreTrainedConfig, ffn: int) -> None:
+    """Write the number of intermediate neurons under the name that the family uses."""
+    part = text_config(config)
+    setattr(part, _ffn_field(part), ffn)
+
+
+def _ffn_field(config: PreTrainedConfig) -> str:
+    for field in ("intermediate_size", "n_inner", "ffn_dim"):
+        if hasattr(config, field):
+            return field
+    raise ModelError(f"{config.model_type}: the size of its FFN is not known")
+
+
+def available_bytes(devices: DeviceSpec) -> int:
+    """Memory that is free on a device: of the GPUs together, or of the machine or its container."""
+    if devices.kind == "cuda":
+        return sum(torch.cuda.mem_get_info(index)[0] for index in devices.indices)
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except OSError:
+        return int(free)
+    return int(free) if limit == "max" else min(int(free), int(limit) - used)
+
+
+def check_fits(name: str, devices: DeviceSpec, weights: int, cells: int) -> None:
+    """Refuse before loading what does not fit.
+
+    Raises:
+        ModelError: with the sizes and what to lower.
+    """
+    free = available_bytes(devices)
+    if (weights + cells) * HEADROOM > free:
+        raise ModelError(
+            f"{name} does not fit on {devices}: weights {weights / 2**30:.2f} GiB and cells "
+            f"{cells / 2**30:.2f} GiB, {free / 2**30:.2f} GiB free; lower max_model_len or max_requests, "
+            "take more devices, or a smaller model"
+        )

@@ -1,0 +1,20 @@
+"""What a side is asked to do with a request."""
+
+from dataclasses import dataclass
+
+from amusd.params import SamplingParams
+from amusd.speculation.messages import RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request as the coordinator opens it, on the target and on every drafter alike."""
+
+    request: RequestId
+    tokens: tuple[int, ...]  # the prompt, then what has been delivered so far
+    prompt_length: int
+    length_max: int  # of prompt and output together
+    end_tokens: frozenset[int]
+    seed: int
+    sample_index: int
+    params: SamplingParams

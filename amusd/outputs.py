@@ -1,0 +1,60 @@
+"""What a caller gets back."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMetrics:
+    """How one request went; the terms are those of docs/design.md.
+
+    Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's
+    own token included; ``overlap`` is time in which both sides computed over wall time of the decode
+    phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end.
+    """
+
+    tokens_per_second: float
+    acceptance_rate: float
+    mean_acceptance_length: float
+    passes: int
+    rollbacks: int
+    foreseen_corrections: int
+    stale_nodes: int
+    overlap: float
+    useful_overlap: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """One finished request.
+
+    ``notes`` says in words what happened beside decoding, such as a drafter that was lost.
+    """
+
+    prompt: str | None
+    prompt_token_ids: tuple[int, ...]
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str  # "stop" or "length"
+    seed: int
+    metrics: RequestMetrics
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one commit added to a stream.
+
+    ``spans`` cuts ``text`` into runs, each with True where an accepted draft token wrote it.
+    ``finished`` comes with the last chunk.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    drafted: tuple[bool, ...]
+    spans: tuple[tuple[str, bool], ...]
+    finished: RequestOutput | None = None

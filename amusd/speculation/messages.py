@@ -1,0 +1,102 @@
+"""The messages that the two sides of a link exchange, as frozen values.
+
+Laws:
+
+- A message is a value: frozen, compared by content, and it never shares memory with an endpoint.
+- Positions are absolute and count the prompt: the log of a request is its prompt plus its output.
+- A node's parent is either a node id (``parent >= 0``) or the committed prefix of length ``-parent``.
+- No field changes its meaning with another field's value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NewType
+
+RequestId = NewType("RequestId", int)
+NodeId = NewType("NodeId", int)
+DrafterId = NewType("DrafterId", int)
+Final = Literal["stop", "length", "abort"]
+
+
+def prefix_parent(length: int) -> int:
+    """Return how a node names the committed prefix of `length` tokens as its parent."""
+    return -length
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One guessed token.
+
+    Attributes:
+        id: the drafter's own name for it, scoped to its incarnation; strictly increasing per request.
+        parent: a node id of the same request if >= 0, else minus the length of a committed prefix.
+        token: the guessed token id.
+        score: the drafter's estimate of P(token | parent path), in (0, 1].
+    """
+
+    id: NodeId
+    parent: int
+    token: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The drafter's first message on a link: who it is and which logs it holds, by length."""
+
+    incarnation: int
+    lengths: Mapping[RequestId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Nodes for one request, parents before children."""
+
+    request: RequestId
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """A reader saw a gap and holds `length` tokens; the answer is one Commit from there."""
+
+    request: RequestId
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The target's word on attach: cut the log to `start` tokens, then append `tokens`."""
+
+    request: RequestId
+    start: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Tokens that became final, from position `start` on.
+
+    Attributes:
+        incarnation: the target incarnation that decided them.
+        drafted: for each token, whether it was an accepted draft token (else the target's own).
+        final: why the request ended with the last of these tokens, or None while it goes on.
+    """
+
+    request: RequestId
+    incarnation: int
+    start: int
+    tokens: tuple[int, ...]
+    drafted: tuple[bool, ...]
+    final: Final | None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The request is over for this drafter: forget it."""
+
+    request: RequestId
+
+
+ToTarget = Hello | Propose | Have
+ToDrafter = Attached | Commit | Close

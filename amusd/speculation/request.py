@@ -1,0 +1,97 @@
+"""One request at the target: its log, its tree, and where a proposed node belongs.
+
+Laws:
+
+- The tree always hangs off the end of the log.
+- A node's place depends on its path and the log alone: a child of the log's end or of a live node is
+  live, a child of an older prefix is committed if the log says the same token there, else stale.
+- The log ends with the first end token or at the length limit, whichever comes first.
+"""
+
+from collections.abc import Sequence
+
+from amusd.speculation.attachment import Lane
+from amusd.speculation.log import CommitLog
+from amusd.speculation.messages import Commit, Final, Node, RequestId
+from amusd.speculation.stats import RequestStats
+from amusd.speculation.tree import Advance, SpeculationTree, TreeNode
+
+
+class TargetRequest:
+    """State of one request; the endpoint drives it.
+
+    Attributes:
+        drafted: [log length] whether each token was an accepted draft token of this incarnation.
+        length_max: the length, prompt included, at which the request ends.
+        feed_cursor: how much of the log the coordinator was handed.
+        feed_done: whether it was handed the end as well.
+    """
+
+    def __init__(self, tokens: Sequence[int], length_max: int, end_tokens: frozenset[int]) -> None:
+        self.log = CommitLog(tokens)
+        self.tree = SpeculationTree(self.log.length, self.log.last)
+        self.drafted = [False] * self.log.length
+        self.length_max = length_max
+        self.end_tokens = end_tokens
+        self.feed_cursor = self.log.length
+        self.feed_done = False
+        self.stats = RequestStats()
+
+    @property
+    def room(self) -> int:
+        """How many draft tokens in a row can be of use: a pass adds one token of its own."""
+        return max(0, self.length_max - 1 - self.log.length)
+
+    def end_at_open(self, prompt_length: int) -> Final | None:
+        """Return why a request that was just opened is over already, or None."""
+        if self.log.length > prompt_length and self.log.last in self.end_tokens:
+            return "stop"
+        return "length" if self.log.length >= self.length_max else None
+
+    def place(self, lane: Lane, node: Node) -> TreeNode | int | None:
+        """Return the live node it is, or the length of the committed prefix it ends, or None: stale."""
+        parent = lane.resolve(node.parent, self.tree.root)
+        if self.log.final is not None or parent is None:
+            return None
+        if isinstance(parent, int):
+            return parent + 1 if self.log.tokens[parent] == node.token else None
+        if parent.position + 1 >= self.length_max:
+            return None
+        return self.tree.add(parent, node.token, node.score)
+
+    def cut(self, emitted: Sequence[int]) -> tuple[tuple[int, ...], Final | None]:
+        """Keep the emitted tokens up to the first that ends the request, inclusive."""
+        for count, token in enumerate(emitted, 1):
+            if token in self.end_tokens:
+                return tuple(emitted[:count]), "stop"
+            if self.log.length + count >= self.length_max:
+                return tuple(emitted[:count]), "length"
+        return tuple(emitted), None
+
+    def commit(self, emitted: tuple[int, ...], accepted: int, *, verified: int, corrected: bool) -> Advance:
+        """Append what a pass emitted, re-root the tree and count.
+
+        Args:
+            accepted: how many of the tokens were draft tokens; they come first.
+            verified: how many draft rows the pass had.
+            corrected: whether the last accepted row had verified children.
+        """
+        self.log.append(self.log.length, emitted)
+        self.drafted.extend(index < accepted for index in range(len(emitted)))
+        advance = self.tree.advance(emitted)
+        stats = self.stats
+        stats.passes += 1
+        stats.committed += len(emitted)
+        stats.verified += verified
+        stats.accepted += accepted
+        stats.rollbacks += advance.rolled_back
+        stats.dropped_nodes += len(advance.dropped)
+        if accepted < len(emitted) and advance.kept[-1] is not None:
+            stats.foreseen_corrections += corrected
+            stats.foreseen_bonuses += not corrected
+        return advance
+
+    def commit_from(self, request: RequestId, incarnation: int, start: int) -> Commit:
+        """Return everything from position `start` on as one message."""
+        drafted = tuple(self.drafted[start:])
+        return Commit(request, incarnation, start, self.log.since(start), drafted, self.log.final)

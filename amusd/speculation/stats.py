@@ -1,0 +1,55 @@
+"""What the target counts per request.
+
+Words:
+
+- drafted = stale + late + taken: a node that arrives is stale (its path left the log), late (the log
+  already contains it) or taken into the tree. Late ones are not counted apart.
+- A pass over a request emits accepted tokens and one token of the target's own: a correction where
+  the last accepted row had verified children, a bonus where it had none.
+- The target's own token was foreseen if the tree held it all the same.
+"""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class RequestStats:
+    """Counts over one request's life in one target incarnation.
+
+    Attributes:
+        passes: passes that the request took part in.
+        committed: tokens committed by them.
+        verified: draft rows in those passes.
+        accepted: verified draft tokens that were committed.
+        rollbacks: commits that left the tree, so that it was dropped.
+        foreseen_corrections: corrections that a branch already held.
+        foreseen_bonuses: bonus tokens that the tree already held.
+        drafted: nodes received from drafters.
+        stale_nodes: nodes that were stale when they arrived.
+        dropped_nodes: nodes taken into the tree that a commit dropped, verified or not.
+    """
+
+    passes: int = 0
+    committed: int = 0
+    verified: int = 0
+    accepted: int = 0
+    rollbacks: int = 0
+    foreseen_corrections: int = 0
+    foreseen_bonuses: int = 0
+    drafted: int = 0
+    stale_nodes: int = 0
+    dropped_nodes: int = 0
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Accepted / verified draft tokens; None before any was verified."""
+        return self.accepted / self.verified if self.verified else None
+
+    @property
+    def mean_acceptance_length(self) -> float | None:
+        """Tokens committed per pass, bonus included; None before the first pass."""
+        return self.committed / self.passes if self.passes else None
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the counts by name."""
+        return asdict(self)

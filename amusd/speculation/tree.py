@@ -1,0 +1,216 @@
+"""The speculation tree that hangs off the end of a commit log; both sides keep one.
+
+Laws:
+
+- The root is the last committed token. Every other node is live: its path agrees with the log and
+  reaches beyond it.
+- One node per path and token: adding a child that is there returns it.
+- A commit walks the tree token by token. Where the child exists the tree is re-rooted on it, what
+  hangs below survives and its siblings are dropped; where it does not, the whole tree is dropped,
+  and that is a rollback if there was anything to leave.
+- A node that left the tree never comes back: `live` turns False once and for all.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from amusd.speculation.messages import DrafterId, NodeId
+
+
+@dataclass(slots=True, eq=False)
+class TreeNode:
+    """A guessed token in its tree, compared by identity.
+
+    Attributes:
+        token: the guessed token id.
+        position: its absolute position in the log.
+        score: estimate of P(token | parent path), in (0, 1].
+        reach_log: sum of log scores along the path, comparable within one tree.
+        parent: the node before it; None for the root and for what left the tree with a dead parent.
+        id: the drafter's own id; None at the target's side and for a root that was never a node.
+        live: whether it hangs in the tree below the root.
+        children: by token.
+        aliases: at the target's side, under which ids which drafters proposed it.
+    """
+
+    token: int
+    position: int
+    score: float = 1.0
+    reach_log: float = 0.0
+    parent: "TreeNode | None" = field(default=None, repr=False)
+    id: NodeId | None = None
+    live: bool = False
+    children: "dict[int, TreeNode]" = field(default_factory=dict, repr=False)
+    aliases: set[tuple[DrafterId, NodeId]] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What a commit did to a tree.
+
+    Attributes:
+        kept: for each committed token the node that became committed, or None where there was none.
+        dropped: nodes that left the tree because their path no longer agrees with the log.
+        rolled_back: whether the commit left the tree although there was something to follow.
+    """
+
+    kept: tuple[TreeNode | None, ...]
+    dropped: tuple[TreeNode, ...]
+    rolled_back: bool
+
+    @property
+    def foreseen(self) -> int:
+        """How many of the committed tokens the tree already held."""
+        return sum(node is not None for node in self.kept)
+
+
+class SpeculationTree:
+    """Guesses beyond the end of one log."""
+
+    def __init__(self, length: int, last_token: int) -> None:
+        self._root = TreeNode(last_token, length - 1)
+        self._count = 0
+
+    @property
+    def root(self) -> TreeNode:
+        """The last committed token; its children are the guesses for the next position."""
+        return self._root
+
+    @property
+    def length(self) -> int:
+        """The length of the log that the tree hangs off."""
+        return self._root.position + 1
+
+    @property
+    def count(self) -> int:
+        """How many live nodes there are."""
+        return self._count
+
+    def add(self, parent: TreeNode, token: int, score: float) -> TreeNode:
+        """Return the child of `parent` for `token`, made with `score` if it is not there yet.
+
+        Raises:
+            ValueError: `parent` is neither the root nor live.
+        """
+        if not (parent.live or parent is self._root):
+            raise ValueError(f"the parent at position {parent.position} has left the tree")
+        child = parent.children.get(token)
+        if child is None:
+            reach_log = parent.reach_log + math.log(score)
+            child = TreeNode(token, parent.position + 1, score, reach_log, parent, live=True)
+            parent.children[token] = child
+            self._count += 1
+        return child
+
+    def advance(self, tokens: Sequence[int]) -> Advance:
+        """Walk along newly committed `tokens` and hang the tree off the last of them."""
+        kept: list[TreeNode | None] = []
+        dropped: list[TreeNode] = []
+        rolled_back = False
+        for token in tokens:
+            child = self._root.children.pop(token, None)
+            siblings = self._drop_below(self._root)
+            if child is None:
+                rolled_back = rolled_back or bool(siblings)
+                self._root = TreeNode(token, self._root.position + 1)
+            else:
+                self._root = child
+                child.live = False
+                child.parent = None
+                self._count -= 1
+            kept.append(child)
+            dropped.extend(siblings)
+        return Advance(tuple(kept), tuple(dropped), rolled_back)
+
+    def reset(self, length: int, last_token: int) -> tuple[TreeNode, ...]:
+        """Drop everything and hang off another log; returns what was dropped."""
+        dropped = self._drop_below(self._root)
+        self._root = TreeNode(last_token, length - 1)
+        return tuple(dropped)
+
+    def prune_unaliased(self) -> tuple[TreeNode, ...]:
+        """Drop the nodes without any alias in their subtree; returns them."""
+        dropped: list[TreeNode] = []
+        for node in reversed(list(self.nodes())):
+            if node.aliases or node.children:
+                continue
+            assert node.parent is not None
+            del node.parent.children[node.token]
+            self._bury(node)
+            dropped.append(node)
+        return tuple(dropped)
+
+    def nodes(self) -> Iterator[TreeNode]:
+        """Iterate over the live nodes, parents before children."""
+        queue = list(self._root.children.values())
+        for node in queue:
+            queue.extend(node.children.values())
+            yield node
+
+    def reach(self, node: TreeNode) -> float:
+        """Return the product of the scores from below the root to `node`."""
+        return math.exp(node.reach_log - self._root.reach_log)
+
+    def path(self, node: TreeNode) -> tuple[int, ...]:
+        """Return the tokens from below the root to `node`, inclusive."""
+        tokens: list[int] = []
+        walker: TreeNode | None = node
+        while walker is not None and walker is not self._root:
+            tokens.append(walker.token)
+            walker = walker.parent
+        return tuple(reversed(tokens))
+
+    def principal_chain(self, nodes_max: int) -> list[TreeNode]:
+        """Return the path of at most `nodes_max` nodes with the most expected acceptances.
+
+        The expected number of accepted tokens of a path is the sum of its nodes' reaches. Ties go
+        to the lowest token id.
+        """
+        position_max = self._root.position + nodes_max
+        reachable = [node for node in self.nodes() if node.position <= position_max]
+        value: dict[int, float] = {}
+        best: dict[int, TreeNode] = {}
+        for node in reversed(reachable):
+            parent = node.parent
+            assert parent is not None
+            worth = self.reach(node) + value.get(id(node), 0.0)
+            rival = best.get(id(parent))
+            if rival is None or (worth, -node.token) > (value[id(parent)], -rival.token):
+                value[id(parent)], best[id(parent)] = worth, node
+        chain: list[TreeNode] = []
+        step = best.get(id(self._root))
+        while step is not None:
+            chain.append(step)
+            step = best.get(id(step))
+        return chain
+
+    def best_nodes(self, nodes_max: int) -> list[TreeNode]:
+        """Return the `nodes_max` nodes of highest reach: parents first, closed under parents."""
+        chosen: list[TreeNode] = []
+        ranks = iter(range(self._count + 1))  # breaks ties, so that nodes are never compared
+        frontier: list[tuple[float, int, TreeNode]] = []
+        parent = self._root
+        while len(chosen) < nodes_max:
+            for child in parent.children.values():
+                heapq.heappush(frontier, (-child.reach_log, next(ranks), child))
+            if not frontier:
+                break
+            parent = heapq.heappop(frontier)[2]
+            chosen.append(parent)
+        return chosen
+
+    def _drop_below(self, top: TreeNode) -> list[TreeNode]:
+        dropped = list(top.children.values())
+        top.children = {}
+        for node in dropped:
+            dropped.extend(node.children.values())
+            self._bury(node)
+        return dropped
+
+    def _bury(self, node: TreeNode) -> None:
+        node.live = False
+        node.parent = None
+        node.children = {}
+        self._count -= 1

@@ -1,0 +1,211 @@
+"""Messages of the core to and from the wire.
+
+The hot payloads (proposed nodes, commits) are columns: one msgpack array per field over all
+requests of one frame, which costs a few bytes a node. Everything else is protobuf.
+
+Laws: ``decode(encode(message)) == message``; a malformed payload raises ProtocolError naming the
+side that sent it, never a decoder's own exception.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from amusd.errors import ProtocolError
+from amusd.rpc.v1 import common_pb2, target_pb2
+from amusd.speculation.messages import (
+    Attached,
+    Close,
+    Commit,
+    Have,
+    Hello,
+    Node,
+    NodeId,
+    Propose,
+    RequestId,
+)
+
+COLUMN_VALUES_MAX = 1 << 20  # of one column; a frame is bounded by the gRPC message limit as well
+
+DrafterMessage = Hello | Propose | Have
+TargetMessage = Attached | Commit | Close
+
+
+def pack(value: object) -> bytes:
+    """Msgpack bytes of plain values; scores travel as float32."""
+    return bytes(msgpack.packb(value, use_single_float=True))
+
+
+def unpack(payload: bytes, sender: str) -> Any:
+    """The inverse of ``pack``; raises ProtocolError naming ``sender``."""
+    try:
+        return msgpack.unpackb(payload, strict_map_key=False, max_array_len=COLUMN_VALUES_MAX)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"the {sender} sent a payload that is no msgpack: {error}") from error
+
+
+def _columns(payload: bytes, sender: str, count: int) -> list[list[Any]]:
+    columns = unpack(payload, sender)
+    if not isinstance(columns, list) or len(columns) != count or not all(isinstance(c, list) for c in columns):
+        raise ProtocolError(f"the {sender} sent a payload that is not {count} columns")
+    return columns
+
+
+def _split(counts: Sequence[int], columns: Sequence[Sequence[Any]], sender: str) -> list[list[Sequence[Any]]]:
+    """Cut each column into runs of ``counts`` values."""
+    if any(type(n) is not int or n < 0 for n in counts) or any(len(c) != sum(counts) for c in columns):
+        raise ProtocolError(f"the {sender} sent columns of unequal length")
+    runs, start = [], 0
+    for count in counts:
+        runs.append([column[start : start + count] for column in columns])
+        start += count
+    return runs
+
+
+def _whole(values: Sequence[Any], sender: str, lowest: int = 0) -> Sequence[int]:
+    if any(type(v) is not int or v < lowest for v in values):
+        raise ProtocolError(f"the {sender} sent a column with a value that is no whole number >= {lowest}")
+    return values
+
+
+# -- drafter to target ----------------------------------------------------------------------------
+
+
+def encode_drafter(messages: Sequence[DrafterMessage]) -> list[target_pb2.DrafterFrame]:
+    """Frames of one send: all proposals share one frame, parents before children as given."""
+    frames = []
+    proposals = [m for m in messages if isinstance(m, Propose)]
+    for message in messages:
+        if isinstance(message, Hello):
+            hello = target_pb2.Hello(
+                incarnation=message.incarnation,
+                requests=list(message.lengths),
+                lengths=list(message.lengths.values()),
+            )
+            frames.append(target_pb2.DrafterFrame(hello=hello))
+        elif isinstance(message, Have):
+            have = common_pb2.Have(request=message.request, length=message.length)
+            frames.append(target_pb2.DrafterFrame(have=have))
+    if proposals:
+        nodes = [node for proposal in proposals for node in proposal.nodes]
+        columns = [
+            [proposal.request for proposal in proposals],
+            [len(proposal.nodes) for proposal in proposals],
+            [node.id for node in nodes],
+            [node.parent for node in nodes],
+            [node.token for node in nodes],
+            [node.score for node in nodes],
+        ]
+        frames.append(target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=pack(columns))))
+    return frames
+
+
+def decode_drafter(frame: target_pb2.DrafterFrame) -> list[DrafterMessage]:
+    """The messages of one frame from a drafter; raises ProtocolError."""
+    match frame.WhichOneof("kind"):
+        case "hello":
+            if len(frame.hello.requests) != len(frame.hello.lengths):
+                raise ProtocolError("the drafter sent a hello with columns of unequal length")
+            pairs = zip(frame.hello.requests, frame.hello.lengths, strict=True)
+            return [Hello(frame.hello.incarnation, {RequestId(r): n for r, n in pairs})]
+        case "have":
+            return [Have(RequestId(frame.have.request), frame.have.length)]
+        case "propose":
+            return _decode_proposals(frame.propose.columns)
+        case kind:
+            raise ProtocolError(f"the drafter sent a frame of unknown kind {kind!r}")
+
+
+def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
+    sender = "drafter"
+    requests, counts, ids, parents, tokens, scores = _columns(payload, sender, 6)
+    if len(requests) != len(counts):
+        raise ProtocolError("the drafter sent columns of unequal length")
+    _whole(requests, sender)
+    _whole(ids, sender)
+    _whole(tokens, sender)
+    _whole(parents, sender, lowest=-(1 << 62))
+    if any(type(score) is not float for score in scores):
+        raise ProtocolError("the drafter sent a score that is no float")
+    proposals: list[DrafterMessage] = []
+    for request, run in zip(requests, _split(counts, (ids, parents, tokens, scores), sender), strict=True):
+        nodes = tuple(Node(NodeId(i), p, t, s) for i, p, t, s in zip(*run, strict=True))
+        proposals.append(Propose(RequestId(request), nodes))
+    return proposals
+
+
+# -- target to drafter and to the coordinator --------------------------------------------------------
+
+
+def encode_target(messages: Sequence[TargetMessage]) -> target_pb2.TargetFrame:
+    """One frame with everything that is newest for a drafter."""
+    frame = target_pb2.TargetFrame()
+    commits = []
+    for message in messages:
+        match message:
+            case Attached():
+                frame.attached.add(request=message.request, start=message.start, tokens=message.tokens)
+            case Close():
+                frame.closed.add(request=message.request)
+            case Commit():
+                commits.append(message)
+    if commits:
+        frame.commits.columns = encode_commits(commits)
+    return frame
+
+
+def decode_target(frame: target_pb2.TargetFrame) -> list[TargetMessage]:
+    """The messages of one frame from the target: Attached, then Commit, then Close."""
+    messages: list[TargetMessage] = [
+        Attached(RequestId(a.request), a.start, tuple(a.tokens)) for a in frame.attached
+    ]
+    if frame.HasField("commits"):
+        messages.extend(decode_commits(frame.commits.columns))
+    messages.extend(Close(RequestId(c.request)) for c in frame.closed)
+    return messages
+
+
+def encode_commits(commits: Sequence[Commit]) -> bytes:
+    """Columns: requests, incarnations, starts, counts, finals, tokens, drafted (0 or 1)."""
+    return pack(
+        [
+            [commit.request for commit in commits],
+            [commit.incarnation for commit in commits],
+            [commit.start for commit in commits],
+            [len(commit.tokens) for commit in commits],
+            [commit.final for commit in commits],
+            [token for commit in commits for token in commit.tokens],
+            [int(drafted) for commit in commits for drafted in commit.drafted],
+        ]
+    )
+
+
+def decode_commits(payload: bytes) -> list[Commit]:
+    """The inverse of ``encode_commits``; raises ProtocolError."""
+    sender = "target"
+    requests, incarnations, starts, counts, finals, tokens, drafted = _columns(payload, sender, 7)
+    if not len(requests) == len(incarnations) == len(starts) == len(counts) == len(finals):
+        raise ProtocolError("the target sent columns of unequal length")
+    for column in (requests, incarnations, starts, tokens, drafted):
+        _whole(column, sender)
+    if any(final is not None and not isinstance(final, str) for final in finals):
+        raise ProtocolError("the target sent a finish reason that is no text")
+    runs = _split(counts, (tokens, drafted), sender)
+    return [
+        Commit(RequestId(r), i, s, tuple(run[0]), tuple(bool(d) for d in run[1]), f)
+        for r, i, s, f, run in zip(requests, incarnations, starts, finals, runs, strict=True)
+    ]
+
+
+def encode_map(values: Mapping[str, object]) -> bytes:
+    """A map with text keys, for parameters and statistics."""
+    return pack(dict(values))
+
+
+def decode_map(payload: bytes, sender: str) -> dict[str, Any]:
+    """The inverse of ``encode_map``; raises ProtocolError."""
+    values = unpack(payload, sender)
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ProtocolError(f"the {sender} sent a payload that is no map with text keys")
+    return values

@@ -1,0 +1,104 @@
+"""The draft worker's gRPC side: a server for the coordinator, a client of the target."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc.aio
+
+from amusd.errors import ProtocolError
+from amusd.rpc.v1 import draft_pb2, draft_pb2_grpc, target_pb2, target_pb2_grpc
+from amusd.speculation.messages import RequestId
+from amusd.transport.codec import decode_target
+from amusd.transport.link import Link, converse
+from amusd.transport.options import CLIENT_OPTIONS
+from amusd.workers import draft_engine as engine_events
+from amusd.workers.draft_engine import DraftEngine
+from amusd.workers.service import order_from_wire
+
+RECONNECT_SECONDS_MIN = 0.05
+RECONNECT_SECONDS_MAX = 1.0
+
+
+class DraftServicer(draft_pb2_grpc.DraftServicer):
+    """One coordinator at one engine; it also says which target to propose to."""
+
+    def __init__(self, engine: DraftEngine) -> None:
+        self._engine = engine
+        self._address: str | None = None
+        self._client: asyncio.Task[None] | None = None
+
+    def _ready(self, link: object) -> None:
+        self._engine.wake(engine_events.LinkReady())
+
+    async def Control(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[draft_pb2.DraftCommand],
+        context: grpc.aio.ServicerContext[draft_pb2.DraftCommand, draft_pb2.DraftEvent],
+    ) -> AsyncIterator[draft_pb2.DraftEvent]:
+        """Orders in, the state of the link to the target out."""
+        link: Link[draft_pb2.DraftEvent] = Link(self._ready)
+        await self._engine.post(engine_events.CoordinatorJoined(link))
+
+        async def on_command(command: draft_pb2.DraftCommand) -> None:
+            match command.WhichOneof("kind"):
+                case "open":
+                    await self._engine.post(engine_events.Opened(link, order_from_wire(command.open)))
+                case "abort":
+                    await self._engine.post(engine_events.Aborted(RequestId(command.abort.request)))
+                case "connect":
+                    self.connect(command.connect.address)
+                case kind:
+                    raise ProtocolError(f"the coordinator sent a command of unknown kind {kind!r}")
+
+        try:
+            async with aclosing(converse(request_iterator, context, link, on_command)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await self._engine.post(engine_events.CoordinatorLeft(link))
+
+    def connect(self, address: str) -> None:
+        """Propose to the target at this address from now on."""
+        if address == self._address:
+            return
+        self._address = address
+        self.disconnect()
+        self._client = asyncio.create_task(self._stay_connected(address))
+
+    def disconnect(self) -> None:
+        """End the stream to the target."""
+        if self._client is not None:
+            self._client.cancel()
+            self._client = None
+
+    async def _stay_connected(self, address: str) -> None:
+        """Keep a stream to the target up; wait a little longer after each failure."""
+        wait_seconds = RECONNECT_SECONDS_MIN
+        while True:
+            async with grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
+                if await self._propose_over(channel):
+                    wait_seconds = RECONNECT_SECONDS_MIN
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, RECONNECT_SECONDS_MAX)
+
+    async def _propose_over(self, channel: grpc.aio.Channel) -> bool:
+        """One stream from hello to its end; returns whether the target ever answered."""
+        link: Link[target_pb2.DrafterFrame] = Link(self._ready)
+        answered, reason = False, "the target closed the stream"
+        call = target_pb2_grpc.TargetStub(channel).Speculate(link.frames())
+        try:
+            await self._engine.post(engine_events.TargetJoined(link))
+            async for frame in call:
+                answered = True
+                for message in decode_target(frame):
+                    await self._engine.post(engine_events.TargetSaid(link, message))
+        except grpc.aio.AioRpcError as error:
+            reason = error.details() or error.code().name
+        except ProtocolError as error:
+            reason = str(error)
+        finally:
+            link.close()
+            call.cancel()
+            await self._engine.post(engine_events.TargetLeft(link, reason))
+        return answered

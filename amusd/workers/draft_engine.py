@@ -1,0 +1,241 @@
+"""The drafter's engine: it grows the speculation trees of all requests and never waits for a verdict.
+
+One turn: take what arrived, choose the futures worth expanding, expand them in one forward, and send
+what is new if the stream is ready. With nothing worth expanding it sleeps until something arrives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from amusd.drafters.base import Drafter
+from amusd.errors import InputError
+from amusd.orders import Order
+from amusd.policies.drafting import DraftPolicy
+from amusd.rpc.v1 import common_pb2, draft_pb2, target_pb2
+from amusd.speculation.drafter import DrafterEndpoint, LogChange
+from amusd.speculation.messages import Attached, Close, Commit, RequestId
+from amusd.tracing import Recorder
+from amusd.transport.codec import encode_drafter
+from amusd.transport.link import Link
+from amusd.workers.engine import Engine
+
+ControlLink = Link[draft_pb2.DraftEvent]
+TargetLink = Link[target_pb2.DrafterFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorJoined:
+    """A coordinator's stream is up; an older one's requests end."""
+
+    link: ControlLink
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorLeft:
+    """The stream is gone."""
+
+    link: ControlLink
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new request, or an old one to go on with."""
+
+    link: ControlLink
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Nobody wants this request any more."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class TargetJoined:
+    """The stream to the target is up."""
+
+    link: TargetLink
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLeft:
+    """The stream to the target is gone."""
+
+    link: TargetLink
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSaid:
+    """The target's message."""
+
+    link: TargetLink
+    message: Attached | Commit | Close
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReady:
+    """A stream has written its frame and can take the next."""
+
+
+DraftInput = (
+    CoordinatorJoined | CoordinatorLeft | Opened | Aborted | TargetJoined | TargetLeft | TargetSaid | LinkReady
+)
+
+
+class DraftEngine(Engine[DraftInput]):
+    """Owns the drafter's endpoint and the drafter itself.
+
+    Args:
+        build: loads the drafter; called on the engine's thread, after it was pinned.
+        policy: which nodes of which requests are expanded next.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], tuple[Drafter, DrafterEndpoint]],
+        policy: DraftPolicy,
+        recorder: Recorder,
+        cores: tuple[int, ...],
+    ) -> None:
+        super().__init__("amusd-draft", cores)
+        self._build = build
+        self._policy = policy
+        self._recorder = recorder
+        self._control: ControlLink | None = None
+        self._target: TargetLink | None = None
+        self._events: list[draft_pb2.DraftEvent] = []
+        self._open_requests: set[RequestId] = set()
+        self._idle = True
+
+    def load(self) -> None:
+        """Load the model."""
+        self.drafter, self.endpoint = self._build()
+
+    # -- events --------------------------------------------------------------------------------
+
+    def on_event(self, event: DraftInput) -> None:
+        """Take one event."""
+        self._idle = False
+        match event:
+            case CoordinatorJoined(link):
+                self._drop_coordinator()
+                self._control = link
+                welcome = common_pb2.Welcome(incarnation=self.endpoint.incarnation)
+                link.send([draft_pb2.DraftEvent(welcome=welcome)])
+            case CoordinatorLeft(link):
+                if self._control is link:
+                    self._drop_coordinator()
+            case Opened(link, order):
+                if self._control is link:
+                    self._open(order)
+            case Aborted(request):
+                self._close(request)
+            case TargetJoined(link):
+                self._target = link
+                link.send(encode_drafter([self.endpoint.hello()]))
+                self._say_link(True, "")
+            case TargetLeft(link, reason):
+                if self._target is link:
+                    self._target = None
+                    self.endpoint.on_link_lost()
+                    self._say_link(False, reason)
+            case TargetSaid(link, message):
+                if self._target is link:
+                    self._hear(message)
+            case LinkReady():
+                pass
+            case _:
+                assert_never(event)
+
+    def _open(self, order: Order) -> None:
+        if order.request in self._open_requests:
+            self._apply(self.endpoint.on_open(order.request, order.tokens, order.length_max))
+            return
+        started = self._recorder.now_ns()
+        try:
+            self.drafter.open(
+                order.request,
+                order.tokens,
+                order.prompt_length,
+                order.params,
+                order.seed,
+                sample_index=order.sample_index,
+                end_tokens=order.end_tokens,
+            )
+        except InputError as error:
+            refused = common_pb2.Refused(
+                request=order.request, field=error.field, value=str(error.value), remedy=error.remedy
+            )
+            self._events.append(draft_pb2.DraftEvent(refused=refused))
+            return
+        self._open_requests.add(order.request)
+        self.endpoint.on_open(order.request, order.tokens, order.length_max)
+        self._recorder.record("prefill", started, request=order.request)
+
+    def _close(self, request: RequestId) -> None:
+        self.endpoint.on_close(request)
+        if request in self._open_requests:
+            self._open_requests.remove(request)
+            self.drafter.close(request)
+
+    def _drop_coordinator(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        for request in list(self._open_requests):
+            self._close(request)
+
+    def _hear(self, message: Attached | Commit | Close) -> None:
+        change = self.endpoint.on_message(message)
+        if isinstance(message, Close):
+            self._close(message.request)
+        elif change is not None:
+            self._apply(change)
+
+    def _apply(self, change: LogChange) -> None:
+        """The drafter's cells follow the log."""
+        if change.truncated:
+            self.drafter.truncate(change.request, self.endpoint.log(change.request).tokens)
+            return
+        self.drafter.on_commit(change.request, change.committed, change.dropped, change.tokens, change.length)
+        if change.committed:
+            nodes = [(change.request, node) for node in change.committed]
+            self._recorder.mark("committed", committed=nodes)
+        if change.rolled_back:
+            self._recorder.mark("rollback", request=change.request, length=change.length)
+
+    def _say_link(self, attached: bool, reason: str) -> None:
+        state = draft_pb2.LinkState(attached=attached, reason=reason)
+        self._events.append(draft_pb2.DraftEvent(link=state))
+
+    # -- drafting ------------------------------------------------------------------------------
+
+    def wait_seconds(self) -> float | None:
+        """Not at all while there is something to expand."""
+        return None if self._idle else 0.0
+
+    def work(self) -> None:
+        """Expand the best futures and send what is new."""
+        choices = self._policy.choose(self.endpoint) if self._target is not None else []
+        self._idle = not choices
+        if choices:
+            started = self._recorder.now_ns()
+            candidates = self.drafter.expand(choices)
+            nodes = [
+                (choice.request, node)
+                for choice, found in zip(choices, candidates, strict=True)
+                for node in self.endpoint.grow(choice.request, choice.node, found)
+            ]
+            self._recorder.record("draft", started, rows=len(choices), nodes=nodes)
+        self._publish()
+
+    def _publish(self) -> None:
+        if self._target is not None and self._target.ready and (messages := self.endpoint.outgoing()):
+            self._target.send(encode_drafter(messages))
+        if self._control is not None and self._control.ready and self._events:
+            events, self._events = self._events, []
+            self._control.send(events)

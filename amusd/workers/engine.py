@@ -1,0 +1,116 @@
+"""The thread that owns a model and one endpoint of the core.
+
+Whatever happens outside (frames, orders, lost streams) reaches an engine as an event in its inbox,
+and nothing else touches its state; so the core needs no lock, and a forward never blocks the event
+loop of the worker's gRPC server.
+"""
+
+import asyncio
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from amusd.devices import pin_thread
+
+E = TypeVar("E")
+
+INBOX_EVENTS_MAX = 4096
+INBOX_RETRY_SECONDS = 0.002
+CRASH_EXIT_CODE = 70
+
+
+class Stop:
+    """The event that ends an engine."""
+
+
+class Engine(threading.Thread, Generic[E]):
+    """A thread with an inbox; a subclass loads its model and decides what to do next.
+
+    Args:
+        cores: where the thread, and every thread that torch starts from it, runs; empty leaves it alone.
+    """
+
+    def __init__(self, name: str, cores: tuple[int, ...]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._cores = cores
+        self._inbox: queue.Queue[E | Stop] = queue.Queue(INBOX_EVENTS_MAX)
+        self.loaded: Future[None] = Future()
+        self.stopping = False
+
+    # -- from the event loop -------------------------------------------------------------------
+
+    async def post(self, event: E | Stop) -> None:
+        """Hand over an event; while the inbox is full the caller waits, and with it its stream."""
+        while True:
+            try:
+                return self._inbox.put_nowait(event)
+            except queue.Full:
+                await asyncio.sleep(INBOX_RETRY_SECONDS)
+
+    def wake(self, event: E | Stop) -> None:
+        """Hand over an event that may be lost when the inbox is full, because a later one says the same."""
+        try:
+            self._inbox.put_nowait(event)
+        except queue.Full:
+            return
+
+    # -- on the engine's own thread ------------------------------------------------------------
+
+    def run(self) -> None:
+        """Load, then work until stopped. A crash ends the process: the launcher starts a fresh one."""
+        if self._cores:
+            pin_thread(self._cores)
+        try:
+            self.load()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the model
+            self.loaded.set_exception(error)
+            return
+        self.loaded.set_result(None)
+        try:
+            while not self.stopping:
+                self._receive(self.wait_seconds())
+                if not self.stopping:
+                    self.work()
+        except Exception:  # noqa: BLE001 - no request may hang on a thread that is gone
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(CRASH_EXIT_CODE)
+
+    def _receive(self, wait_seconds: float | None) -> None:
+        """Take every waiting event; wait for the first one (None: as long as it takes)."""
+        try:
+            event = self._inbox.get_nowait() if wait_seconds == 0 else self._inbox.get(timeout=wait_seconds)
+            while True:
+                if isinstance(event, Stop):
+                    self.stopping = True
+                else:
+                    self.on_event(event)
+                event = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    @staticmethod
+    def now() -> float:
+        """Seconds on a monotonic clock."""
+        return time.monotonic()
+
+    def load(self) -> None:
+        """Load the model; called once, first."""
+        raise NotImplementedError
+
+    def wait_seconds(self) -> float | None:
+        """How long to wait for the next event before working: None for ever, 0 not at all."""
+        raise NotImplementedError
+
+    def on_event(self, event: E) -> None:
+        """Change the state."""
+        raise NotImplementedError
+
+    def work(self) -> None:
+        """Do one step, if there is one to do."""
+        raise NotImplementedError

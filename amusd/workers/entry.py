@@ -1,0 +1,133 @@
+"""What a launcher calls inside a fresh process or actor: load a model, serve it, say where."""
+
+import asyncio
+import importlib.metadata
+import json
+import secrets
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+
+from amusd.devices import DeviceSpec, parse_device
+from amusd.rpc.v1 import common_pb2_grpc, draft_pb2_grpc, target_pb2_grpc
+from amusd.tracing import Recorder
+from amusd.transport.server import start_server
+from amusd.workers.engine import Engine, Stop
+from amusd.workers.service import WorkerServicer
+
+SWITCH_INTERVAL_SECONDS = 0.0005  # the default, 5 ms, would let one thread hold a frame back for half a pass
+VERSIONS = ("torch", "transformers", "grpcio", "protobuf", "msgpack")
+
+
+class RunningWorker:
+    """A worker that serves until it is stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: grpc.aio.Server, engine: Engine[Any], address: str) -> None:
+        self._loop = loop
+        self._server = server
+        self._engine = engine
+        self.address = address
+
+    def stop(self) -> None:
+        """End the streams, the engine and the server."""
+
+        async def end() -> None:
+            await self._engine.post(Stop())
+            await self._server.stop(grace=None)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(timeout=10)
+        self._engine.join(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def run_worker(spec: dict[str, Any]) -> RunningWorker:
+    """Start a worker in this process; returns when its model is loaded and it serves.
+
+    Args:
+        spec: role ("target" or "draft"), index, device, io_cores and options, as a launcher gives them.
+
+    Raises:
+        AmusdError: the model, the device or the port cannot be used.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    device = parse_device(spec["device"])
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="amusd-grpc", daemon=True).start()
+    start = _start_target if spec["role"] == "target" else _start_draft
+    return asyncio.run_coroutine_threadsafe(start(spec["options"], device, loop), loop).result()
+
+
+async def _start_target(options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop) -> RunningWorker:
+    from amusd.policies.drafting import draft_policy
+    from amusd.policies.verifying import verify_policy
+    from amusd.speculation.target import Limits, TargetEndpoint
+    from amusd.workers.target import TargetServicer
+    from amusd.workers.target_engine import TargetEngine
+    from amusd.workers.verifier import Verifier, load_verifier
+
+    mode, count = options["mode"], options["num_speculative_tokens"]
+    limits = Limits() if mode == "alone" else Limits(window=draft_policy(mode, count).window)
+    recorder, incarnation = Recorder(), secrets.randbits(63)
+    details: dict[str, Any] = {}
+
+    def build() -> tuple[Verifier, TargetEndpoint]:
+        verifier = load_verifier(options, device)
+        details.update(verifier.describe())
+        return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits)
+
+    engine = TargetEngine(build, verify_policy(mode, count), recorder, device.cores)
+    services = {
+        "amusd.rpc.v1.Target": lambda s: target_pb2_grpc.add_TargetServicer_to_server(TargetServicer(engine), s),
+    }
+    return await _serve("target", options, device, loop, engine, incarnation, recorder, details, services)
+
+
+async def _start_draft(options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop) -> RunningWorker:
+    from amusd.drafters import Drafter, load_drafter
+    from amusd.policies.drafting import draft_policy
+    from amusd.speculation.drafter import DrafterEndpoint
+    from amusd.workers.draft import DraftServicer
+    from amusd.workers.draft_engine import DraftEngine
+
+    policy = draft_policy(options["mode"], options["num_speculative_tokens"])
+    recorder, incarnation = Recorder(), secrets.randbits(63)
+    details: dict[str, Any] = {}
+
+    def build() -> tuple[Drafter, DrafterEndpoint]:
+        drafter = load_drafter(options | {"window": policy.window}, device)
+        details.update(drafter.describe())
+        return drafter, DrafterEndpoint(incarnation, policy.window)
+
+    engine = DraftEngine(build, policy, recorder, device.cores)
+    services = {
+        "amusd.rpc.v1.Draft": lambda s: draft_pb2_grpc.add_DraftServicer_to_server(DraftServicer(engine), s),
+    }
+    return await _serve("draft", options, device, loop, engine, incarnation, recorder, details, services)
+
+
+async def _serve(
+    role: str,
+    options: dict[str, Any],
+    device: DeviceSpec,
+    loop: asyncio.AbstractEventLoop,
+    engine: Engine[Any],
+    incarnation: int,
+    recorder: Recorder,
+    details: dict[str, Any],
+    services: dict[str, Callable[[grpc.aio.Server], None]],
+) -> RunningWorker:
+    """Load on the engine's thread, then serve."""
+    engine.start()
+    await asyncio.wrap_future(engine.loaded)
+    details["versions"] = {name: importlib.metadata.version(name) for name in VERSIONS}
+    worker = WorkerServicer(role, str(device), incarnation, recorder, lambda: json.dumps(details))
+    services = {
+        **services,
+        "amusd.rpc.v1.Worker": lambda server: common_pb2_grpc.add_WorkerServicer_to_server(worker, server),
+    }
+    host = options.get("host", "127.0.0.1")
+    server, port = await start_server(host, options.get("port", 0), services)
+    return RunningWorker(loop, server, engine, f"{host}:{port}")

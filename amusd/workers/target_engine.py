@@ -1,0 +1,322 @@
+"""The target's engine: passes over the live requests, and the commit log that they write.
+
+One turn: take what arrived, prefill a chunk of a new prompt if there is one, decide whether a pass
+is worth starting now or some drafts are worth a bounded wait, run it, commit, and hand every ready
+stream what is newest.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from amusd.errors import AmusdError, InputError, ProtocolError
+from amusd.orders import Order
+from amusd.policies.verifying import VerifyPolicy
+from amusd.rpc.v1 import common_pb2, target_pb2
+from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, RequestId
+from amusd.speculation.target import TargetEndpoint
+from amusd.speculation.tree import TreeNode
+from amusd.tracing import Recorder
+from amusd.transport.codec import encode_commits, encode_map, encode_target
+from amusd.transport.link import Link
+from amusd.workers.engine import Engine
+from amusd.workers.verifier import Verifier
+
+ControlLink = Link[target_pb2.TargetEvent]
+DrafterLink = Link[target_pb2.TargetFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorJoined:
+    """A coordinator's stream is up; an older one's requests end."""
+
+    link: ControlLink
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorLeft:
+    """The stream is gone, and with it whoever would read the answers."""
+
+    link: ControlLink
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new request, or an old one to go on with."""
+
+    link: ControlLink
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """Nobody wants this request any more."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class FeedGap:
+    """The coordinator's log of a request ends earlier than the feed believed."""
+
+    have: Have
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterJoined:
+    """A drafter said hello on a fresh stream."""
+
+    drafter: DrafterId
+    link: DrafterLink
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterLeft:
+    """A drafter's stream is gone."""
+
+    drafter: DrafterId
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterSaid:
+    """A drafter's message."""
+
+    drafter: DrafterId
+    message: Propose | Have
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReady:
+    """A stream has written its frame and can take the next."""
+
+
+TargetInput = (
+    CoordinatorJoined
+    | CoordinatorLeft
+    | Opened
+    | Aborted
+    | FeedGap
+    | DrafterJoined
+    | DrafterLeft
+    | DrafterSaid
+    | LinkReady
+)
+
+
+class TargetEngine(Engine[TargetInput]):
+    """Owns the target's endpoint and its verifier.
+
+    Args:
+        build: loads the model; called on the engine's thread, after it was pinned.
+        policy: how many nodes of each request a pass takes, and how long it may wait for more.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], tuple[Verifier, TargetEndpoint]],
+        policy: VerifyPolicy,
+        recorder: Recorder,
+        cores: tuple[int, ...],
+    ) -> None:
+        super().__init__("amusd-target", cores)
+        self._build = build
+        self._policy = policy
+        self._recorder = recorder
+        self._control: ControlLink | None = None
+        self._drafters: dict[DrafterId, DrafterLink] = {}
+        self._prefilling: list[RequestId] = []
+        self._decoding: list[RequestId] = []
+        self._refused: list[target_pb2.TargetEvent] = []
+
+    def load(self) -> None:
+        """Load the model and open the log."""
+        self.verifier, self.endpoint = self._build()
+
+    # -- events --------------------------------------------------------------------------------
+
+    def on_event(self, event: TargetInput) -> None:
+        """Take one event; a peer that broke the protocol loses its stream, nobody else anything."""
+        match event:
+            case CoordinatorJoined(link):
+                self._drop_coordinator()
+                self._control = link
+                welcome = common_pb2.Welcome(incarnation=self.endpoint.incarnation)
+                link.send([target_pb2.TargetEvent(welcome=welcome)])
+            case CoordinatorLeft(link):
+                if self._control is link:
+                    self._drop_coordinator()
+            case Opened(link, order):
+                if self._control is link:
+                    self._open(order)
+            case Aborted(request):
+                self.endpoint.on_abort(request)
+                self._forget(request)
+            case FeedGap(have):
+                self.endpoint.on_feed_have(have)
+            case DrafterJoined(drafter, link, hello):
+                self._attach(drafter, link, hello)
+            case DrafterLeft(drafter):
+                self._detach(drafter, None)
+            case DrafterSaid(drafter, message):
+                self._hear(drafter, message)
+            case LinkReady():
+                pass
+            case _:
+                assert_never(event)
+
+    def _open(self, order: Order) -> None:
+        request = order.request
+        try:
+            wants_prefill = self.endpoint.on_open(
+                request, order.tokens, order.prompt_length, order.length_max, order.end_tokens
+            )
+            if wants_prefill:
+                self.verifier.open(order)
+                self._prefilling.append(request)
+        except ProtocolError as error:
+            assert self._control is not None
+            self._control.close(error)
+        except InputError as error:
+            self.endpoint.on_drop(request)
+            refused = common_pb2.Refused(
+                request=request, field=error.field, value=str(error.value), remedy=error.remedy
+            )
+            self._refused.append(target_pb2.TargetEvent(refused=refused))
+
+    def _forget(self, request: RequestId) -> None:
+        """Free what the request held here; its log is the endpoint's."""
+        for members in (self._prefilling, self._decoding):
+            if request in members:
+                members.remove(request)
+                self.verifier.close(request)
+        self._policy.forget(request)
+
+    def _drop_coordinator(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        for request in [*self._prefilling, *self._decoding]:
+            self.endpoint.on_drop(request)
+            self._forget(request)
+
+    def _attach(self, drafter: DrafterId, link: DrafterLink, hello: Hello) -> None:
+        try:
+            replaced = self.endpoint.on_attach(drafter, hello)
+        except ProtocolError as error:
+            link.close(error)
+            return
+        if replaced is not None:
+            self._detach(replaced, ProtocolError("the same drafter attached again on a newer stream"))
+        self._drafters[drafter] = link
+        self._recorder.mark("drafter attached", drafter=drafter)
+
+    def _detach(self, drafter: DrafterId, reason: AmusdError | None) -> None:
+        link = self._drafters.pop(drafter, None)
+        if link is not None:
+            link.close(reason)
+            self.endpoint.on_detach(drafter)
+            self._recorder.mark("drafter detached", drafter=drafter)
+
+    def _hear(self, drafter: DrafterId, message: Propose | Have) -> None:
+        if drafter not in self._drafters:
+            return  # sent before its stream was closed
+        try:
+            if isinstance(message, Have):
+                self.endpoint.on_have(drafter, message)
+            else:
+                if self.endpoint.on_propose(drafter, message).live:
+                    self._policy.on_proposal(message.request)
+        except ProtocolError as error:
+            self._detach(drafter, error)
+
+    # -- passes --------------------------------------------------------------------------------
+
+    def wait_seconds(self) -> float | None:
+        """Not at all with a prompt to prefill; otherwise until the drafts' patience runs out."""
+        if self._prefilling:
+            return 0.0
+        if not self._decoding:
+            return None
+        return max(0.0, self._deadline() - self.now())
+
+    def _deadline(self) -> float:
+        """When the next pass starts at the latest: as soon as every request's drafts are in."""
+        chains = {request: self.endpoint.chain(request, self._policy.nodes_max) for request in self._decoding}
+        return self._policy.deadline(
+            {request: len(chain) for request, chain in chains.items()},
+            {request: self.endpoint.room(request) for request in self._decoding},
+            drafters=len(self._drafters),
+            now=self.now(),
+        )
+
+    def work(self) -> None:
+        """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
+        if self._prefilling:
+            self._prefill()
+        elif self._decoding and self._deadline() <= self.now():
+            self._pass()
+        self._publish()
+
+    def _prefill(self) -> None:
+        request = self._prefilling[0]
+        started = self._recorder.now_ns()
+        done = self.verifier.prefill(request)
+        self._recorder.record("prefill", started, request=request)
+        if done:
+            self._prefilling.remove(request)
+            self._decoding.append(request)
+
+    def _pass(self) -> None:
+        chains = self._choose()
+        aliases = [
+            (drafter, request, node)
+            for request, chain in chains.items()
+            for member in chain
+            for drafter, node in member.aliases
+        ]
+        started = self._recorder.now_ns()
+        winners = self.verifier.verify(
+            [(request, [node.token for node in chain]) for request, chain in chains.items()]
+        )
+        verified = sum(map(len, chains.values()))
+        self._recorder.record("pass", started, requests=len(chains), verified=verified, aliases=aliases)
+        for (request, chain), row_winners in zip(chains.items(), winners, strict=True):
+            result = self.endpoint.on_verified(request, chain, range(len(chain)), row_winners)
+            assert result is not None, "nothing ends a request while its engine runs the pass"
+            if result.rolled_back:
+                self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
+            self.verifier.keep(request, result.accepted_rows, result.emitted)
+            if result.final is not None:
+                self._forget(request)
+        self._policy.on_pass(self.now())
+
+    def _choose(self) -> dict[RequestId, list[TreeNode]]:
+        """The nodes of each request that this pass verifies."""
+        chains = {request: self.endpoint.chain(request, self._policy.nodes_max) for request in self._decoding}
+        reaches = {
+            request: [self.endpoint.tree(request).reach(node) for node in chain]
+            for request, chain in chains.items()
+        }
+        widths = self._policy.widths(reaches)
+        return {request: chain[: widths[request]] for request, chain in chains.items()}
+
+    # -- streams -------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        """Every ready stream gets one frame with what is newest."""
+        for drafter, link in self._drafters.items():
+            if link.ready and (messages := self.endpoint.messages_for(drafter)):
+                link.send([encode_target(messages)])
+        if self._control is not None and self._control.ready:
+            events, self._refused = self._refused, []
+            if commits := self.endpoint.feed():
+                columns = target_pb2.Commits(columns=encode_commits(commits))
+                events.append(target_pb2.TargetEvent(commits=columns))
+                events.extend(self._statistics(commit) for commit in commits if commit.final is not None)
+            if events:
+                self._control.send(events)
+
+    def _statistics(self, commit: Commit) -> target_pb2.TargetEvent:
+        values = encode_map(self.endpoint.stats(commit.request).to_dict())
+        return target_pb2.TargetEvent(statistics=target_pb2.Statistics(request=commit.request, values=values))

@@ -1,0 +1,64 @@
+"""An engine that decodes nothing: it hands out prepared chunks, or fails on purpose."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from amusd.config import EngineConfig
+from amusd.errors import InputError
+from amusd.outputs import Chunk, RequestMetrics, RequestOutput
+from amusd.params import SamplingParams
+
+METRICS = RequestMetrics(
+    tokens_per_second=85.25,
+    acceptance_rate=0.714,
+    mean_acceptance_length=2.5,
+    passes=2,
+    rollbacks=1,
+    foreseen_corrections=1,
+    stale_nodes=3,
+    overlap=0.625,
+    useful_overlap=0.5,
+)
+
+
+class FakeLLM:
+    """Stands in for `amusd.LLM`; what it was given and what happened to it can be read off."""
+
+    failure: BaseException | None = None
+    while_streaming: BaseException | None = None
+    notes: tuple[str, ...] = ()
+    text = "    return n"
+
+    def __init__(self, *, on_event: Callable[[str], None], **options: Any) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.config = EngineConfig(**options)
+        self.options = options
+        self.closed = False
+        self.prompt: str | None = None
+        self.params: SamplingParams | None = None
+        on_event("target: demo on cpu:0")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def chat_prompt(self, message: str) -> str:
+        if self.config.target == "demo":
+            raise InputError("chat", "demo", "the tokenizer has no chat template; leave --chat out")
+        return f"<user>{message}</user>"
+
+    def stream(self, prompt: str, params: SamplingParams) -> Iterator[Chunk]:
+        self.prompt, self.params = prompt, params
+        first, rest = self.text[:4], self.text[4:]
+        yield Chunk(first, (7,), (False,), ((first, False),))
+        if self.while_streaming is not None:
+            raise self.while_streaming
+        output = RequestOutput(prompt, (1, 2), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
+        yield Chunk(rest, (8, 9), (True, True), ((rest, True),), output)
+
+    def write_trace(self, path: str | Path) -> None:
+        Path(path).write_text("[]", encoding="utf-8")

@@ -1,0 +1,81 @@
+"""`amusd doctor` goes on after a failure and says so at the end."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from amusd.cli import doctor, main
+from amusd.errors import InputError, WorkerError
+
+INFO = {
+    "target": {
+        "device": "cpu:0",
+        "round_trip_seconds": 0.00019012,
+        "sizes": {"layers": 8},
+        "self_check": ["[1, 4] and [4, 8] agree bit for bit"],
+        "end_tokens": [0, 3],
+    }
+}
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the parts of the doctor's examination answer; a test may replace each."""
+    answers = SimpleNamespace(tokenizer=lambda config: [0] * 2048, info=lambda: INFO)
+
+    class FakeLLM:
+        def __init__(self, **options: Any) -> None:
+            self.info = answers.info
+
+        def __enter__(self) -> "FakeLLM":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("amusd.cli.doctor.load_tokenizer_checked", lambda config: answers.tokenizer(config))
+    monkeypatch.setattr("amusd.cli.doctor.LLM", FakeLLM)
+    return answers
+
+
+def raising(error: Exception) -> Any:
+    def fail(*_: object) -> Iterator[None]:
+        raise error
+
+    return fail
+
+
+def test_healthy_machine(engine: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  demo and demo give the same text to each of 2048 tokens" in lines
+    assert "    round trip seconds: 0.00019" in lines
+    assert "      [1, 4] and [4, 8] agree bit for bit" in lines
+    assert lines[-1] == "all is well"
+
+
+def test_every_section_is_tried_and_failures_are_counted(
+    engine: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.tokenizer = raising(InputError("draft", "gpt2", "50257 tokens, the target has 2048"))
+    engine.info = raising(WorkerError("the draft worker died while loading"))
+    assert main(["doctor", "--draft", "gpt2"]) == 1
+    output = capsys.readouterr().out
+    assert "draft: gpt2: 50257 tokens, the target has 2048" in output
+    assert "the draft worker died while loading" in output
+    assert output.endswith("2 of 4 sections failed\n")
+
+
+def test_nested_values_become_indented_lines() -> None:
+    values = {"a_b": 1, "c": {"d": 0.12345, "e": [1, 2]}, "f": ["x", {"g": None}]}
+    assert list(doctor.describe(values)) == [
+        (0, "a b: 1"),
+        (0, "c"),
+        (1, "d: 0.123"),
+        (1, "e: [1, 2]"),
+        (0, "f"),
+        (1, "x"),
+        (1, "g: None"),
+    ]

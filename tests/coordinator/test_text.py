@@ -1,0 +1,67 @@
+"""Text appears in whole characters and never holds a part of a stop string."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amusd.coordinator.text import TextStream
+from amusd.models import load_tokenizer
+
+texts = st.text(alphabet="ab \n:()€日🙂é", max_size=30)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("demo")
+
+
+def stream(tokenizer, text, stop=()):
+    """The pieces that each token released, the end included, and the stream itself."""
+    out = TextStream(tokenizer, tokenizer.encode("x = "), stop)
+    pieces = []
+    for token in tokenizer.encode(text):
+        pieces.append("".join(piece for piece, _ in out.push(token, False)))
+        if out.stopped:
+            break
+    pieces.append("".join(piece for piece, _ in out.finish()))
+    return pieces, out
+
+
+@given(text=texts)
+def test_the_pieces_add_up_to_the_text(tokenizer, text):
+    pieces, out = stream(tokenizer, text)
+    assert "".join(pieces) == out.text == text
+    assert not any("�" in piece for piece in pieces)
+
+
+@given(text=texts, stop=st.lists(st.text(alphabet="ab :(", min_size=1, max_size=4), min_size=1, max_size=3))
+def test_the_text_ends_before_the_first_stop_string(tokenizer, text, stop):
+    pieces, out = stream(tokenizer, text, stop)
+    assert out.stopped == any(s in text for s in stop)
+    assert "".join(pieces) == out.text
+    assert not any(s in out.text for s in stop)
+    if not out.stopped:
+        assert out.text == text
+    else:
+        assert any(text.startswith(out.text + s) for s in stop)
+
+
+def test_text_that_may_become_a_stop_string_is_held_back(tokenizer):
+    out = TextStream(tokenizer, tokenizer.encode("x"), ("abc",))
+    released = [p for c in "ab" for t in tokenizer.encode(c) for p, _ in out.push(t, False)]
+    assert released == []
+    assert "".join(p for t in tokenizer.encode("d") for p, _ in out.push(t, False)) == "abd"
+
+
+def test_an_unfinished_character_is_replaced_at_the_end(tokenizer):
+    first_bytes = tokenizer.encode("🙂")[:1]
+    out = TextStream(tokenizer, tokenizer.encode("x"), ())
+    assert [p for t in first_bytes for p in out.push(t, False)] == []
+    assert "".join(p for p, _ in out.finish()) == "�"
+
+
+def test_pieces_keep_their_origin_when_they_are_cut(tokenizer):
+    out = TextStream(tokenizer, tokenizer.encode("x"), ("b",))
+    spans = [span for t in tokenizer.encode("aab") for span in out.push(t, True)]
+    assert "".join(text for text, _ in spans) == "aa"
+    assert all(drafted for _, drafted in spans)

@@ -1,0 +1,97 @@
+"""One small cluster for the whole file: a start takes seconds."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+import ray
+
+from amusd.devices import usable_cores
+from amusd.errors import InputError, ModelError, WorkerError
+from amusd.launchers.ray import RayLauncher
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def launcher(spec):
+    launcher = RayLauncher()
+    launcher.start([spec("target"), spec("draft")])
+    yield launcher
+    launcher.close()
+
+
+def test_actors_serve_pinned_in_processes_without_torch(launcher, ask):
+    for role in ("target", "draft"):
+        facts = ask(launcher.address(role, 0))
+        assert facts["pid"] == launcher.pid(role, 0)
+        assert facts["cores"] == [usable_cores()[-1]]
+        assert facts["omp_num_threads"] == "1"
+        assert not facts["torch_imported"]
+
+
+def test_rays_daemons_keep_off_the_targets_core(launcher):
+    daemons = [it for it in psutil.Process().children() if it.name() in ("raylet", "gcs_server")]
+    assert len(daemons) == 2
+    assert [it.cpu_affinity() for it in daemons] == [[usable_cores()[-1]]] * 2
+
+
+def test_a_killed_actor_is_restarted_and_found_again(launcher, ask, eventually):
+    pid, target_pid = launcher.pid("draft", 0), launcher.pid("target", 0)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: launcher.pid("draft", 0) not in (None, pid))
+    assert ask(launcher.address("draft", 0))["pid"] == launcher.pid("draft", 0)
+    assert launcher.pid("target", 0) == target_pid
+
+
+def test_a_second_launcher_shares_the_cluster_and_leaves_it(launcher, spec, ask, eventually):
+    second = RayLauncher()
+    second.start([spec("draft")])
+    pid = second.pid("draft", 0)
+    assert ask(second.address("draft", 0))["omp_num_threads"] == "1"
+    second.close()
+    eventually(lambda: not psutil.pid_exists(pid))
+    assert ask(launcher.address("target", 0))["pid"] == launcher.pid("target", 0)
+
+
+@pytest.mark.parametrize(
+    ("fail", "kind", "message"),
+    [
+        ("model", ModelError, "no model called nothing"),
+        ("exit", WorkerError, r"draft worker 0 \(cpu:\d+\) died"),
+    ],
+)
+def test_an_actor_that_fails_to_load_fails_the_start(launcher, spec, fail, kind, message):
+    with pytest.raises(kind, match=message):
+        RayLauncher().start([spec("draft", fail=fail)])
+
+
+def test_a_cluster_that_another_program_started_is_joined_and_left_running(launcher, driver):
+    address = ray.get_runtime_context().gcs_address
+    script = driver("ray", "close", RAY_ADDRESS=address)
+    script.pids()
+    assert script.process.wait(timeout=60) == 0, script.process.stderr.read()
+    assert any(node["Alive"] for node in ray.nodes())
+
+
+def test_close_leaves_no_process(launcher):
+    launcher.close()
+    assert not ray.is_initialized()
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_cluster_that_does_not_answer_is_an_input_error():
+    with pytest.raises(InputError, match=r"ray_address: 127\.0\.0\.1:1: cannot join it"):
+        RayLauncher(address="127.0.0.1:1").start([])
+
+
+def test_nothing_outlives_ctrl_c(driver, eventually):
+    script = driver("ray", "wait")
+    script.pids()
+    started = time.monotonic()
+    os.killpg(script.process.pid, signal.SIGINT)  # as a terminal does: the whole group
+    script.process.wait(timeout=60)
+    assert script.descendants() == []
+    assert time.monotonic() - started < 20

@@ -1,0 +1,52 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from amusd.launchers.base import WorkerSpec
+from amusd.launchers.report import Ready, parse_report
+from amusd.launchers.worker_main import main
+
+
+def run_by_hand(spec: WorkerSpec) -> subprocess.Popen:
+    command = [sys.executable, "-m", "amusd.launchers.worker_main", spec.role]
+    return subprocess.Popen(
+        [*command, "--spec", json.dumps(spec.payload())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_started_by_hand_reports_to_stdout_and_ends_on_a_signal(spec, ask, stop):
+    with run_by_hand(spec("draft")) as worker:
+        report = parse_report(worker.stdout.readline())
+        assert isinstance(report, Ready)
+        assert ask(report.address)["pid"] == report.pid == worker.pid
+        worker.send_signal(stop)
+        assert worker.wait(timeout=20) == 0
+
+
+def test_a_worker_started_by_hand_that_cannot_load_says_so_and_exits_with_1(spec):
+    with run_by_hand(spec("draft", fail="model")) as worker:
+        output, _ = worker.communicate(timeout=20)
+        assert worker.returncode == 1
+        assert output.startswith('AMUSD_FAILED {"kind": "ModelError", "message": "no model called nothing')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["oracle", "--spec", "{}"], "invalid choice: 'oracle'"),
+        (["target", "--spec", "{"], "not JSON"),
+        (["target", "--spec", "[]"], 'an object with at least a "device" is needed'),
+        (["target"], "required: --spec"),
+    ],
+)
+def test_wrong_arguments_are_named(capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err

@@ -1,0 +1,64 @@
+"""Widening leaves what a model says as it is, and only makes it bigger."""
+
+import pytest
+import torch
+from tests.models.families import plain_model, random_tokens
+
+from amusd.errors import InputError, ModelError
+from amusd.models import widen
+from amusd.models.sizes import ffn_size
+
+FAMILIES = ["llama", "qwen2", "gemma2", "gpt2", "opt", "phi"]
+
+
+@torch.inference_mode()
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    return model(input_ids=torch.tensor([random_tokens(24, seed=1)])).logits[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_widened_model_says_the_same_and_is_bigger(family: str) -> None:
+    model = plain_model(family)
+    size, before = sum(p.numel() for p in model.parameters()), logits(model)
+    widen(model, 512)
+    after = logits(model)
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5 * float(before.abs().max()))
+    assert torch.equal(after.argmax(-1), before.argmax(-1))
+    assert sum(p.numel() for p in model.parameters()) > 2 * size
+    assert ffn_size(model.config) == 512
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_added_neurons_are_busy(family: str) -> None:
+    """The traffic must be real: random inputs, not zeros that a kernel might skip."""
+    model = plain_model(family)
+    old = ffn_size(model.config)
+    widen(model, old + 64)
+    inputs = [m for n, m in model.named_modules() if n.endswith(("up_proj", "c_fc", "fc1"))]
+    for product in inputs:
+        added = product.weight[old:] if product.weight.shape[0] == old + 64 else product.weight[:, old:]
+        assert added.shape.numel() == 64 * 64
+        assert float(added.float().std()) > 0.05
+
+
+def test_widening_to_the_same_size_changes_nothing_and_to_less_is_refused() -> None:
+    model = plain_model("llama")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    widen(model, 96)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    with pytest.raises(InputError, match="widen: 95: the model's FFNs have 96 neurons already"):
+        widen(model, 95)
+
+
+def test_a_mixture_of_experts_is_refused() -> None:
+    with pytest.raises(ModelError, match="mixtral: only plain and gated FFNs can be widened"):
+        widen(plain_model("mixtral"), 1024)
+
+
+def test_a_widened_model_can_be_saved_and_loaded(tmp_path: object) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = widen(plain_model("gpt2"), 300)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(again), logits(model))

@@ -1,0 +1,107 @@
+import pytest
+
+from amusd.speculation.tree import SpeculationTree, TreeNode
+
+
+def grow(tree: SpeculationTree, path: str, *scores: float) -> TreeNode:
+    """Add a path of one-letter tokens below the root; the scores are its nodes' (1.0 where missing)."""
+    node = tree.root
+    for index, letter in enumerate(path):
+        node = tree.add(node, ord(letter), scores[index] if index < len(scores) else 1.0)
+    return node
+
+
+def letters(nodes: list[TreeNode]) -> str:
+    return "".join(chr(node.token) for node in nodes)
+
+
+@pytest.fixture
+def tree() -> SpeculationTree:
+    return SpeculationTree(length=5, last_token=0)
+
+
+def test_one_node_per_path_and_token(tree: SpeculationTree) -> None:
+    first = grow(tree, "ab")
+    assert grow(tree, "ab") is first
+    assert (tree.count, first.position) == (2, 6)
+
+
+def test_a_commit_on_the_tree_re_roots_it_and_what_hangs_below_survives(tree: SpeculationTree) -> None:
+    below = grow(tree, "abc")
+    sibling = grow(tree, "ax")
+    advance = tree.advance([ord("a"), ord("b")])
+    assert [node is not None for node in advance.kept] == [True, True]
+    assert (advance.dropped, advance.rolled_back, advance.foreseen) == ((sibling,), False, 2)
+    assert tree.path(below) == (ord("c"),)
+    assert (tree.count, tree.length) == (1, 7)
+    assert not sibling.live
+    assert below.live
+
+
+def test_a_commit_off_the_tree_drops_it_and_is_a_rollback(tree: SpeculationTree) -> None:
+    grow(tree, "abc")
+    advance = tree.advance([ord("a"), ord("x"), ord("b")])
+    assert letters(list(advance.dropped)) == "bc"
+    assert advance.rolled_back
+    assert [node is not None for node in advance.kept] == [True, False, False]
+    assert (tree.count, tree.length, tree.root.token) == (0, 8, ord("b"))
+
+
+def test_a_commit_past_the_leaves_is_no_rollback(tree: SpeculationTree) -> None:
+    grow(tree, "a")
+    assert not tree.advance([ord("a"), ord("b")]).rolled_back
+    assert not tree.advance([ord("c")]).rolled_back
+
+
+def test_nothing_grows_below_a_node_that_left_the_tree(tree: SpeculationTree) -> None:
+    gone = grow(tree, "a")
+    tree.advance([ord("x")])
+    with pytest.raises(ValueError, match="left the tree"):
+        tree.add(gone, 1, 1.0)
+
+
+def test_nodes_come_parents_first(tree: SpeculationTree) -> None:
+    for path in ("abc", "abd", "xy"):
+        grow(tree, path)
+    seen = {id(tree.root)}
+    for node in tree.nodes():
+        assert id(node.parent) in seen
+        seen.add(id(node))
+    assert len(seen) == 1 + tree.count == 7
+
+
+def test_principal_chain_is_the_path_with_the_most_expected_acceptances(tree: SpeculationTree) -> None:
+    grow(tree, "a", 0.6)
+    grow(tree, "bcd", 0.4, 0.9, 0.9)
+    assert letters(tree.principal_chain(8)) == "bcd"
+    assert letters(tree.principal_chain(1)) == "a"
+    assert tree.principal_chain(0) == []
+
+
+def test_principal_chain_breaks_ties_by_the_lowest_token(tree: SpeculationTree) -> None:
+    grow(tree, "b", 0.5)
+    grow(tree, "a", 0.5)
+    assert letters(tree.principal_chain(1)) == "a"
+
+
+def test_best_nodes_are_closed_under_parents_and_ranked_by_reach(tree: SpeculationTree) -> None:
+    grow(tree, "ab", 0.6, 0.5)
+    grow(tree, "xy", 0.4, 0.9)
+    assert letters(tree.best_nodes(3)) == "axy"
+    assert len(tree.best_nodes(99)) == 4
+
+
+def test_reach_counts_from_the_present_root(tree: SpeculationTree) -> None:
+    leaf = grow(tree, "abc", 0.5, 0.5, 0.25)
+    assert tree.reach(leaf) == pytest.approx(1 / 16)
+    tree.advance([ord("a")])
+    assert tree.reach(leaf) == pytest.approx(1 / 8)
+
+
+def test_nodes_without_an_alias_below_them_are_pruned(tree: SpeculationTree) -> None:
+    kept = grow(tree, "ab")
+    kept.aliases.add((1, 1))  # type: ignore[arg-type]
+    grow(tree, "abc")
+    grow(tree, "x")
+    assert letters(list(tree.prune_unaliased())) == "cx"
+    assert tree.count == 2

@@ -1,0 +1,95 @@
+"""Which engines a configuration makes, and which it refuses."""
+
+from typing import Any
+
+import pytest
+
+from amusd.config import EngineConfig
+from amusd.errors import DeviceError, InputError
+
+
+def test_defaults_are_the_embedded_pair_decoded_asynchronously() -> None:
+    config = EngineConfig()
+    assert (config.target, config.draft, config.mode, config.launcher) == ("demo", "demo", "async", "ray")
+    assert config.remarks == ()
+
+
+@pytest.mark.parametrize("draft", ["none", None])
+def test_no_draft_means_the_target_alone_and_says_so(draft: str | None) -> None:
+    config = EngineConfig(target="some/model", draft=draft, draft_devices="cpu:1")
+    assert (config.draft, config.draft_devices, config.mode) == (None, None, "alone")
+    assert config.remarks == ("no draft: the target decodes alone (mode alone)",)
+
+
+def test_no_draft_with_mode_alone_is_what_was_asked_for() -> None:
+    assert EngineConfig(draft="none", mode="alone").remarks == ()
+
+
+def test_mode_alone_leaves_a_named_draft_out_and_says_so() -> None:
+    config = EngineConfig(draft="demo-large", mode="alone", draft_devices="cpu:1")
+    assert (config.draft, config.draft_devices) == (None, None)
+    assert config.remarks == ("mode alone: the draft is not loaded",)
+
+
+def test_another_target_alone_needs_no_draft() -> None:
+    assert EngineConfig(target="some/model", mode="alone").draft is None
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"target": "a/b", "draft": "c/d"}, {"draft": "none"}, {"mode": "alone"}]
+)
+def test_a_dumped_configuration_reads_back_the_same(values: dict[str, Any]) -> None:
+    config = EngineConfig(**values)
+    assert EngineConfig(**config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"target": ""}, "target"),
+        ({"target": 3}, "target"),
+        ({"target": "some/model"}, "draft"),
+        ({"draft": ""}, "draft"),
+        ({"draft": None, "mode": "sync"}, "mode"),
+        ({"draft": "none", "mode": "async"}, "mode"),
+        ({"mode": "fast"}, "mode"),
+        ({"mode": None}, "mode"),
+        ({"launcher": "slurm"}, "launcher"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"num_speculative_tokens": 0}, "num_speculative_tokens"),
+        ({"num_speculative_tokens": True}, "num_speculative_tokens"),
+        ({"num_speculative_tokens": "7"}, "num_speculative_tokens"),
+        ({"max_model_len": 1}, "max_model_len"),
+        ({"max_requests": 257}, "max_requests"),
+        ({"widen": -1}, "widen"),
+        ({"trust_remote_code": "yes"}, "trust_remote_code"),
+        ({"launcher": "local", "ray_address": "auto"}, "ray_address"),
+    ],
+)
+def test_refused_value_names_the_field(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        EngineConfig(**values)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("field", ["target_devices", "draft_devices"])
+def test_device_names_are_checked_at_once(field: str) -> None:
+    with pytest.raises(DeviceError, match=f"^{field}: tpu:0: "):
+        EngineConfig(**{field: "tpu:0"})
+
+
+def test_unknown_option_names_the_nearest_one() -> None:
+    with pytest.raises(
+        InputError, match=r"^max_model_length: 9: there is no such option; did you mean max_model_len\?$"
+    ):
+        EngineConfig(max_model_length=9)
+
+
+def test_unknown_option_without_a_near_one_lists_them_all() -> None:
+    with pytest.raises(InputError, match=r"choose from target, draft, .*debug$"):
+        EngineConfig(zzz=1)
+
+
+def test_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        EngineConfig().mode = "sync"  # type: ignore[misc]

@@ -1,0 +1,115 @@
+"""Messages survive the wire, and nothing else does."""
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amusd.errors import ProtocolError
+from amusd.rpc.v1 import target_pb2
+from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Node, Propose
+from amusd.transport import codec
+
+ids = st.integers(0, 2**63 - 1)
+tokens = st.integers(0, 2**31 - 1)
+nodes = st.builds(
+    Node,
+    id=ids,
+    parent=st.integers(-(2**31), 2**62),
+    token=tokens,
+    score=st.floats(2**-20, 1, width=32),
+)
+proposals = st.builds(Propose, request=ids, nodes=st.lists(nodes, min_size=1, max_size=5).map(tuple))
+
+
+@st.composite
+def commits(draw):
+    found = tuple(draw(st.lists(st.tuples(tokens, st.booleans()), max_size=6)))
+    return Commit(
+        request=draw(ids),
+        incarnation=draw(ids),
+        start=draw(st.integers(0, 2**31)),
+        tokens=tuple(token for token, _ in found),
+        drafted=tuple(drafted for _, drafted in found),
+        final=draw(st.sampled_from([None, "stop", "length", "abort"])),
+    )
+
+
+def through_the_wire(message):
+    return type(message).FromString(message.SerializeToString())
+
+
+@given(st.lists(proposals, max_size=4))
+def test_proposals_of_all_requests_share_one_frame_and_come_back_equal(messages):
+    frames = codec.encode_drafter(messages)
+    assert len(frames) == bool(messages)
+    assert [m for f in frames for m in codec.decode_drafter(through_the_wire(f))] == messages
+
+
+@given(st.dictionaries(ids, st.integers(0, 2**31), max_size=4), ids)
+def test_hello_comes_back_equal(lengths, incarnation):
+    hello = Hello(incarnation, lengths)
+    [frame] = codec.encode_drafter([hello])
+    assert codec.decode_drafter(through_the_wire(frame)) == [hello]
+
+
+def test_have_comes_back_equal():
+    [frame] = codec.encode_drafter([Have(7, 12)])
+    assert codec.decode_drafter(through_the_wire(frame)) == [Have(7, 12)]
+
+
+@given(st.lists(commits(), max_size=4), st.lists(ids, max_size=2))
+def test_what_is_newest_for_a_drafter_comes_back_equal(found, closed):
+    messages = [Attached(1, 5, (6, 7)), *found, *(Close(request) for request in closed)]
+    assert codec.decode_target(through_the_wire(codec.encode_target(messages))) == messages
+
+
+GOOD = [[1], [1], [5], [-3], [9], [0.5]]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        b"\xc1",
+        msgpack.packb({"a": 1}),
+        msgpack.packb(GOOD[:5]),
+        msgpack.packb([*GOOD[:1], [2], *GOOD[2:]]),
+        msgpack.packb([[1, 2], *GOOD[1:]]),
+        msgpack.packb([*GOOD[:1], [-1], *GOOD[2:]]),
+        msgpack.packb([*GOOD[:2], ["5"], *GOOD[3:]]),
+        msgpack.packb([*GOOD[:2], [True], *GOOD[3:]]),
+        msgpack.packb([*GOOD[:4], [-1], GOOD[5]]),
+        msgpack.packb([*GOOD[:5], [1]]),
+        msgpack.packb([1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_malformed_proposal_names_the_drafter(columns):
+    frame = target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=columns))
+    with pytest.raises(ProtocolError, match="the drafter sent"):
+        codec.decode_drafter(frame)
+
+
+def test_the_well_formed_twin_of_those_is_taken():
+    frame = target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=msgpack.packb(GOOD)))
+    assert codec.decode_drafter(frame) == [Propose(1, (Node(5, -3, 9, 0.5),))]
+
+
+def test_an_empty_frame_is_refused():
+    with pytest.raises(ProtocolError, match="unknown kind"):
+        codec.decode_drafter(target_pb2.DrafterFrame())
+
+
+def test_a_node_costs_few_bytes():
+    chain = tuple(Node(1000 + i, 999 + i, 2000, 0.5) for i in range(8))
+    [frame] = codec.encode_drafter([Propose(3, chain)])
+    assert len(frame.SerializeToString()) <= 18 * len(chain)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.integers(0, 100), max_size=4))
+def test_maps_come_back_equal(values):
+    assert codec.decode_map(codec.encode_map(values), "target") == values
+
+
+def test_a_map_with_other_keys_is_refused():
+    with pytest.raises(ProtocolError, match="text keys"):
+        codec.decode_map(msgpack.packb({1: 2}), "coordinator")
