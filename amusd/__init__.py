@@ -8,7 +8,11 @@ Example:
             print(output.text)
 """
 
+import os
 from typing import TYPE_CHECKING
+
+# Before anything imports grpc: a stream that ends is reported where it matters, with its reason.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
     from amusd.errors import AmusdError, DeviceError, InputError, ModelError, ProtocolError, WorkerError

@@ -105,7 +105,7 @@ def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tupl
     if mode == "alone":
         remarks = ("mode alone: the draft is not loaded",) if "draft" in values else ()
         return {**values, "draft": None, "draft_devices": None}, remarks
-    if "draft" not in values and isinstance(target, str) and target != EMBEDDED_MODEL:
+    if "draft" not in values and isinstance(target, str) and target not in ("", EMBEDDED_MODEL):
         remedy = f"name a small model with the tokenizer of {target}, or none to decode with the target alone"
         raise InputError("draft", "(not given)", remedy)
     return values, ()

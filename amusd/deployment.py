@@ -7,8 +7,9 @@ from amusd.config import EngineConfig
 from amusd.devices import DeviceSpec, available, check_devices, default_devices, other_cores, parse_device
 from amusd.launchers.base import Launcher, WorkerSpec
 from amusd.launchers.local import LocalLauncher
-from amusd.models.loading import ModelSpec, Role, load_config, load_tokenizer
 from amusd.models.families import text_config
+from amusd.models.loading import ModelSpec, load_config, load_tokenizer
+from amusd.models.names import Role
 from amusd.models.vocabulary import check_vocabularies
 
 

@@ -229,11 +229,27 @@ def pin_process(cores: Iterable[int]) -> tuple[int, ...]:
     """
     wanted = tuple(cores)
     before = pin_thread(wanted)
-    if hasattr(os, "sched_setaffinity"):
-        for thread in _thread_ids():
-            with suppress(ProcessLookupError):  # it may have ended since the folder was listed
-                os.sched_setaffinity(thread, wanted)
+    pin_threads(thread_ids(), wanted)
     return before
+
+
+def thread_ids() -> set[int]:
+    """The operating system's numbers of this process's threads; none where it does not tell."""
+    tasks = Path("/proc/self/task")
+    return {int(task.name) for task in tasks.iterdir()} if tasks.exists() else set()
+
+
+def pin_threads(threads: Iterable[int], cores: Iterable[int]) -> None:
+    """Let these threads, of this process or of its children, run on these cores only.
+
+    Args:
+        threads: the operating system's numbers; those that have ended are passed over.
+        cores: existing cores.
+    """
+    wanted = tuple(cores)
+    for thread in threads if hasattr(os, "sched_setaffinity") else ():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, wanted)
 
 
 def thread_environment(device: DeviceSpec) -> dict[str, str]:
@@ -256,11 +272,6 @@ def _count_gpus() -> int:
     from torch import cuda
 
     return cuda.device_count()
-
-
-def _thread_ids() -> list[int]:
-    tasks = Path("/proc/self/task")
-    return [int(task.name) for task in tasks.iterdir()] if tasks.exists() else []
 
 
 def _ranges(indices: Sequence[int]) -> str:

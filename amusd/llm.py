@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from amusd.config import EngineConfig
-from amusd.coordinator.coordinator import Coordinator, Facts
+from amusd.coordinator.coordinator import Coordinator
 from amusd.deployment import launcher_for, load_tokenizer_checked, plan_deployment
 from amusd.devices import pin_thread
 from amusd.errors import AmusdError, InputError
@@ -22,7 +23,6 @@ from amusd.tracing import chrome_trace
 
 T = TypeVar("T")
 Prompt = str | Sequence[int]
-INFO_TIMEOUT_SECONDS = 10.0
 
 
 class LLM:
@@ -66,7 +66,9 @@ class LLM:
     # -- decoding ------------------------------------------------------------------------------
 
     def generate(
-        self, prompts: Prompt | Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None = None
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
     ) -> list[RequestOutput]:
         """Decode prompts (text or token ids, one or many); outputs come in the order of the prompts.
 
@@ -88,7 +90,9 @@ class LLM:
 
         async def pump() -> None:
             try:
-                async with aclosing(self._coordinator.stream(text, tokens, params or SamplingParams())) as source:
+                async with aclosing(
+                    self._coordinator.stream(text, tokens, params or SamplingParams())
+                ) as source:
                     async for chunk in source:
                         chunks.put(chunk)
                 chunks.put(None)
@@ -137,21 +141,7 @@ class LLM:
 
     def info(self) -> dict[str, Any]:
         """Each worker by name: role, device, process id, round trip in seconds, and model details."""
-        return self._call(self._info())
-
-    async def _info(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for session in (self._coordinator.target, *self._coordinator.drafts):
-            reply = await session.info(INFO_TIMEOUT_SECONDS)
-            if reply is not None:
-                found[session.name] = {
-                    "role": reply.role,
-                    "device": reply.device,
-                    "pid": reply.pid,
-                    "round_trip_seconds": session.round_trip_seconds,
-                    **json.loads(reply.details),
-                }
-        return found
+        return self._call(self._coordinator.info())
 
     def write_trace(self, path: str | Path) -> None:
         """Write what every worker did since the start as Chrome-trace JSON (opens in Perfetto)."""
@@ -162,19 +152,12 @@ class LLM:
 
     async def _connect(self, draft_count: int) -> Coordinator:
         """A coordinator over the running workers."""
-        addresses = [lambda i=i: self._launcher.address("draft", i) for i in range(draft_count)]
-        placeholder = Facts(vocabulary_size=0, length_max=0, end_tokens=frozenset())
-        coordinator = Coordinator(
-            lambda: self._launcher.address("target", 0), addresses, self._tokenizer, placeholder, self.config.max_requests
-        )
+        addresses = [partial(self._launcher.address, "draft", index) for index in range(draft_count)]
+        target = partial(self._launcher.address, "target", 0)
+        coordinator = Coordinator(target, addresses, self._tokenizer, self.config.max_requests)
         await coordinator.start()
-        reply = await coordinator.target.info(INFO_TIMEOUT_SECONDS)
-        assert reply is not None, "a worker that has just said welcome answers"
-        details = json.loads(reply.details)
-        coordinator.facts = Facts(details["vocabulary_size"], details["max_model_len"], frozenset(details["end_tokens"]))
-        for session in (coordinator.target, *coordinator.drafts):
-            if (reply := await session.info(INFO_TIMEOUT_SECONDS)) is not None:
-                self._say(f"{session.name}: {json.loads(reply.details)['summary']}")
+        for name, details in (await coordinator.info()).items():
+            self._say(f"{name}: {details['summary']}")
         return coordinator
 
     def _run_loop(self, io_cores: tuple[int, ...]) -> None:
@@ -231,5 +214,7 @@ def _settings_for(
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * len(prompts)
     if len(params) != len(prompts):
-        raise InputError("params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt")
+        raise InputError(
+            "params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt"
+        )
     return list(params)

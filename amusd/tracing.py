@@ -110,9 +110,15 @@ def chrome_trace(tracks: Sequence[Track]) -> dict[str, Any]:
         rows.append({"ph": "M", "name": "process_name", "pid": index, "args": {"name": track.name}})
         for event in track.events:
             row = {"name": event.name, "pid": index, "tid": 0, "ts": (event.start_ns - origin) / 1e3}
-            arguments = {key: value for key, value in event.arguments.items() if key not in ("nodes", "aliases", "committed")}
+            arguments = {
+                key: value
+                for key, value in event.arguments.items()
+                if key not in ("nodes", "aliases", "committed")
+            }
             if event.end_ns > event.start_ns:
-                rows.append({**row, "ph": "X", "dur": (event.end_ns - event.start_ns) / 1e3, "args": arguments})
+                rows.append(
+                    {**row, "ph": "X", "dur": (event.end_ns - event.start_ns) / 1e3, "args": arguments}
+                )
             else:
                 rows.append({**row, "ph": "i", "s": "p", "args": arguments})
             for request, node in event.arguments.get("nodes", ()):
@@ -127,5 +133,7 @@ def chrome_trace(tracks: Sequence[Track]) -> dict[str, Any]:
                 arrows += 1
                 common = {"name": "proposal", "cat": "proposal", "id": arrows, "tid": 0}
                 rows.append({**common, "ph": "s", "pid": source[0], "ts": (source[1] - origin) / 1e3})
-                rows.append({**common, "ph": "f", "bp": "e", "pid": index, "ts": (event.start_ns - origin) / 1e3})
+                rows.append(
+                    {**common, "ph": "f", "bp": "e", "pid": index, "ts": (event.start_ns - origin) / 1e3}
+                )
     return {"traceEvents": rows, "displayTimeUnit": "ms"}

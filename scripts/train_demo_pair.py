@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import json
 import math
-import shutil
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -212,7 +211,9 @@ def optimise(
     done.touch()
 
 
-def language_losses(name: str, model: torch.nn.Module, windows: Windows) -> Callable[[int], dict[str, Tensor]]:
+def language_losses(
+    name: str, model: torch.nn.Module, windows: Windows
+) -> Callable[[int], dict[str, Tensor]]:
     """Next-token cross entropy of one model on text."""
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -317,15 +318,15 @@ def measure(models: dict[str, LlamaForCausalLM], ids: Tensor, seed: int) -> dict
     return result
 
 
-def save_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def export(models: dict[str, LlamaForCausalLM], tokenizer: Tokenizer, work: Path, out: Path) -> None:
+def export(models: dict[str, LlamaForCausalLM], tokenizer: Tokenizer, out: Path) -> None:
     """Write the three models as bf16 safetensors, each with the tokenizer beside it."""
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, bos_token=None, pad_token=END,
-        model_max_length=CONTEXT_TOKENS, clean_up_tokenization_spaces=False,
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        bos_token=None,
+        pad_token=END,
+        model_max_length=CONTEXT_TOKENS,
+        clean_up_tokenization_spaces=False,
     )
     for name, model in models.items():
         half = LlamaForCausalLM(model.config).to(torch.bfloat16)
@@ -333,7 +334,66 @@ def export(models: dict[str, LlamaForCausalLM], tokenizer: Tokenizer, work: Path
         half.generation_config.eos_token_id = 0
         half.save_pretrained(out / name)
         fast.save_pretrained(out / name)
-    shutil.copy(work / "measurements.json", out / "measurements.json")
+
+
+CARD = """---
+license: psf-2.0
+---
+# The embedded pair
+
+Three small Llama models with one tokenizer, so that amusd can be tried, tested and measured without a
+download. They write text that looks like Python; they know nothing else.
+
+| model | parameters | layers | hidden | FFN | held-out loss |
+|---|---|---|---|---|---|
+{sizes}
+
+**Data.** The source of Python's own standard library (PSF-2.0 licence), split by a hash of the path:
+{train_files} files, {train_tokens} tokens, for training and {held_out_files} files, {held_out_tokens} tokens,
+held out. Byte-level BPE of {vocabulary} tokens. `prompts.jsonl` holds prompts from held-out files.
+
+**Recipe.** `scripts/train_demo_pair.py`, seed {seed}: windows of {length} tokens, {batch} per step. The
+target trains for {target_steps} steps, each draft for {draft_steps} on the same text; then both drafts
+take {distill_steps} steps of forward KL towards the target (DistillSpec, arXiv 2310.08461), one in three
+on text, two on {sample_tokens} tokens that the target wrote itself. Muon for matrices, AdamW for
+embeddings and norms; bf16 autocast. Wall clock on two shared CPU cores: {seconds}.
+
+**Acceptance.** How often one race candidate of the draft is the target's token, on the target's own
+continuations (200 tokens each) of 48 held-out prompts of 128 tokens:
+
+| draft | temperature 0, before distillation | after | temperature 1, before | after |
+|---|---|---|---|---|
+{acceptance}
+"""
+
+
+def write_card(
+    path: Path, facts: dict[str, object], measurements: dict[str, dict[str, dict[str, float]]]
+) -> None:
+    """The model card, from what this run measured."""
+    before, after = measurements["before_distillation"], measurements["after_distillation"]
+    sizes = [
+        f"| {name} | {shape.build().num_parameters() / 1e6:.2f} M | {shape.layers} | {shape.hidden}"
+        f" | {shape.ffn} | {after[name]['held_out_loss']:.3f} |"
+        for name, shape in SHAPES.items()
+    ]
+    rows = [
+        f"| {name} | "
+        + " | ".join(
+            f"{when[name][key]:.3f}" for key in ("acceptance_t0", "acceptance_t1") for when in (before, after)
+        )
+        + " |"
+        for name in DRAFTS
+    ]
+    card = CARD.format(sizes="\n".join(sizes), acceptance="\n".join(rows), **facts)
+    path.write_text(card, encoding="utf-8")
+
+
+def stage_seconds(work: Path) -> str:
+    """How long each trained stage took, from its last checkpoint."""
+    stages = (*SHAPES, "distill")
+    seconds = {s: torch.load(work / f"{s}.pt", weights_only=True, mmap=True)["seconds"] for s in stages}
+    return ", ".join(f"{stage} {value / 60:.0f} min" for stage, value in seconds.items())
 
 
 def write_prompts(held_out: list[tuple[str, str]], tokenizer: Tokenizer, path: Path, count: int) -> None:
@@ -353,16 +413,20 @@ def write_prompts(held_out: list[tuple[str, str]], tokenizer: Tokenizer, path: P
 
 def main() -> None:
     """Run every stage that is not done yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work-dir", type=Path, required=True, help="checkpoints; kept between runs")
     parser.add_argument("--out-dir", type=Path, required=True, help="where the trained models go")
     parser.add_argument("--seed", type=int, default=20260)
-    parser.add_argument("--batch", type=int, default=16, help="windows of 512 tokens per step")
+    parser.add_argument("--batch", type=int, default=12, help="windows of 512 tokens per step")
     parser.add_argument("--target-steps", type=int, default=1300)
-    parser.add_argument("--draft-steps", type=int, default=900)
-    parser.add_argument("--sample-tokens", type=int, default=2_500_000)
-    parser.add_argument("--distill-steps", type=int, default=1400)
-    parser.add_argument("--compile", action="store_true", help="torch.compile the models (needs a C++ compiler)")
+    parser.add_argument("--draft-steps", type=int, default=400)
+    parser.add_argument("--sample-tokens", type=int, default=1_000_000)
+    parser.add_argument("--distill-steps", type=int, default=1000)
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the models (needs a C++ compiler)"
+    )
     options = parser.parse_args()
     work, out = options.work_dir, options.out_dir
     work.mkdir(parents=True, exist_ok=True)
@@ -377,7 +441,8 @@ def main() -> None:
     held_out_ids = encode_files(tokenizer, held_out_files, options.seed)
     print(
         f"{len(train_files)} training files, {len(train_ids)} tokens; "
-        f"{len(held_out_files)} held-out files, {len(held_out_ids)} tokens", flush=True,
+        f"{len(held_out_files)} held-out files, {len(held_out_ids)} tokens",
+        flush=True,
     )
 
     models: dict[str, LlamaForCausalLM] = {}
@@ -394,17 +459,30 @@ def main() -> None:
         losses = language_losses(name, callables[name], text)
         optimise(name, {name: models[name]}, losses, steps, rate, work)
 
-    measurements = {"before_distillation": measure(models, held_out_ids, options.seed)}
-    print(json.dumps(measurements), flush=True)
+    before = measure(models, held_out_ids, options.seed)
+    print(json.dumps(before), flush=True)
     sample_ids = write_samples(models["target"], train_ids, options.sample_tokens, options.seed, work)
     samples = Windows(sample_ids, TRAIN_LENGTH, options.batch, options.seed)
     losses = distillation_losses(callables["target"], {n: callables[n] for n in DRAFTS}, text, samples)
     optimise("distill", {n: models[n] for n in DRAFTS}, losses, options.distill_steps, 2e-3, work)
-    measurements["after_distillation"] = measure(models, held_out_ids, options.seed)
-    save_json(work / "measurements.json", measurements)
+    measurements = {
+        "before_distillation": before,
+        "after_distillation": measure(models, held_out_ids, options.seed),
+    }
     print(json.dumps(measurements), flush=True)
-    export(models, tokenizer, work, out)
+    export(models, tokenizer, out)
     write_prompts(held_out_files, tokenizer, out / "prompts.jsonl", 120)
+    facts = {
+        "train_files": len(train_files),
+        "train_tokens": len(train_ids),
+        "held_out_files": len(held_out_files),
+        "held_out_tokens": len(held_out_ids),
+        "vocabulary": VOCABULARY_SIZE,
+        "length": TRAIN_LENGTH,
+        "seconds": stage_seconds(work),
+        **{key: value for key, value in vars(options).items() if isinstance(value, int)},
+    }
+    write_card(out / "README.md", facts, measurements)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated. No
 before a command needs it, so that `--help` and usage errors come at once.
 """
 
-import os
 import signal
 import sys
 import traceback
@@ -19,7 +18,7 @@ from amusd import __version__
 from amusd.cli import options
 from amusd.errors import AmusdError, InputError
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
 
 app = typer.Typer(
     name="amusd",
@@ -176,6 +175,9 @@ def worker(context: typer.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
+    A reader of the output that leaves early (`| head`) ends the command with code 1 and no word, Ctrl-C
+    with 130; typer sees to both.
+
     Args:
         arguments: without the program's name; None takes those of the process.
     """
@@ -187,12 +189,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = error.format_message().rstrip(".")
         command = f" {given[0]}" if given[0] in ("generate", "doctor") else ""
         return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
-    except BrokenPipeError:
-        # The reader of our output has left; Python would fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILURE
-    except KeyboardInterrupt:
-        return _report("interrupted", EXIT_INTERRUPTED)
     except AmusdError as error:
         return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: a defect is reported in one line too
@@ -204,7 +200,7 @@ def _report(message: str, code: int, arguments: Sequence[str] = ()) -> int:
     """Print an error as one line, after its traceback where --debug asks for it."""
     if "--debug" in arguments:
         traceback.print_exc()
-    print(f"amusd: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print(f"amusd: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

@@ -60,7 +60,7 @@ class JsonScreen:
 
     def tell(self, event: str) -> None:
         """A line on the standard error."""
-        print(event, file=sys.stderr, flush=True)  # noqa: T201
+        print(event, file=sys.stderr, flush=True)
 
     def show(self, chunk: Chunk) -> None:
         """The object comes at the end."""
@@ -69,7 +69,7 @@ class JsonScreen:
         """Print the object, and on the standard error what happened beside decoding."""
         for note in output.notes:
             self.tell(note)
-        print(json.dumps(_as_object(output)), flush=True)  # noqa: T201
+        print(json.dumps(_as_object(output)), flush=True)
 
 
 class PlainScreen:
@@ -84,15 +84,15 @@ class PlainScreen:
 
     def tell(self, event: str) -> None:
         """A line on the standard error."""
-        print(event, file=sys.stderr, flush=True)  # noqa: T201
+        print(event, file=sys.stderr, flush=True)
 
     def show(self, chunk: Chunk) -> None:
         """Write the text at once, so that a reader sees it grow."""
-        print(chunk.text, end="", flush=True)  # noqa: T201
+        print(chunk.text, end="", flush=True)
 
     def finish(self, output: RequestOutput) -> None:
         """End the last line and print the summary."""
-        print(flush=True)  # noqa: T201
+        print(flush=True)
         for name, value in summary(output, alone=self._alone):
             self.tell(f"{name}: {value}")
         for note in output.notes:

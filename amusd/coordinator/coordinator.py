@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
+import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from amusd.coordinator.metrics import request_metrics
 from amusd.coordinator.session import unreachable
 from amusd.coordinator.sessions import DraftSession, TargetSession
 from amusd.coordinator.text import TextStream
-from amusd.errors import AmusdError, InputError
+from amusd.errors import AmusdError, InputError, WorkerError
 from amusd.orders import Order
 from amusd.outputs import Chunk, RequestOutput
 from amusd.params import SEED_LIMIT, SamplingParams
@@ -23,6 +24,7 @@ from amusd.speculation.messages import RequestId
 from amusd.tracing import Track
 
 ATTACH_SECONDS_MAX = 5.0
+INFO_TIMEOUT_SECONDS = 10.0
 AWAY_SECONDS_MAX = 120.0
 
 
@@ -48,12 +50,11 @@ class Coordinator:
         target_address: Callable[[], str],
         draft_addresses: Sequence[Callable[[], str]],
         tokenizer: Any,
-        facts: Facts,
         requests_max: int,
     ) -> None:
         self.tokenizer = tokenizer
-        self.facts = facts
-        self._ids = itertools.count(1)
+        # Workers outlive coordinators and take an id for a request that they know: begin where nobody was.
+        self._ids = itertools.count(secrets.randbits(31) << 32 | 1)
         self._live: dict[RequestId, LiveRequest] = {}
         self._places = asyncio.Semaphore(requests_max)
         self._failure: AmusdError | None = None
@@ -64,27 +65,58 @@ class Coordinator:
         ]
 
     async def start(self) -> None:
-        """Connect to the target, and give the drafters a moment to attach to it."""
+        """Connect to the target, ask what it is, and give the drafters a moment to attach to it.
+
+        Raises:
+            WorkerError: the target does not answer.
+        """
         self.target.start()
         for draft in self.drafts:
             draft.start()
         self._watch = asyncio.create_task(self._watch_target())
         await self.target.connected.wait()
+        info = await self.target.info(INFO_TIMEOUT_SECONDS)
+        if info is None:
+            raise WorkerError("the target accepted a connection but does not answer: see its log")
+        details = json.loads(info.details)
+        self.facts = Facts(
+            details["vocabulary_size"], details["max_model_len"], frozenset(details["end_tokens"])
+        )
         for draft in self.drafts:
             with suppress(TimeoutError):
                 await asyncio.wait_for(draft.attached.wait(), ATTACH_SECONDS_MAX)
 
+    @property
+    def sessions(self) -> list[TargetSession | DraftSession]:
+        """The target's, then each drafter's."""
+        return [self.target, *self.drafts]
+
+    async def info(self) -> dict[str, Any]:
+        """Each worker that answers, by name: role, device, process id, round trip, model details."""
+        found: dict[str, Any] = {}
+        for session in self.sessions:
+            reply = await session.info(INFO_TIMEOUT_SECONDS)
+            if reply is not None:
+                found[session.name] = {
+                    "role": reply.role,
+                    "device": reply.device,
+                    "pid": reply.pid,
+                    "round_trip_seconds": session.round_trip_seconds,
+                    **json.loads(reply.details),
+                }
+        return found
+
     async def close(self) -> None:
         """End every stream; the workers drop what they did for this coordinator."""
         self._watch.cancel()
-        for session in (*self.drafts, self.target):
+        for session in self.sessions:
             await session.close()
 
     # -- requests ------------------------------------------------------------------------------
 
     async def stream(
         self, prompt: str | None, tokens: Sequence[int], params: SamplingParams
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         """Decode one request; the last chunk carries the finished output.
 
         Raises:
@@ -100,7 +132,7 @@ class Coordinator:
                     yield chunk
             finally:
                 del self._live[identity]
-                for session in (self.target, *self.drafts):
+                for session in self.sessions:
                     session.abort(identity)
 
     def _check(self, tokens: Sequence[int], params: SamplingParams) -> None:
@@ -108,7 +140,9 @@ class Coordinator:
         if not tokens:
             raise InputError("prompt", "", "it is empty: give at least one token")
         if len(tokens) >= facts.length_max:
-            remedy = f"at most {facts.length_max - 1} tokens leave room for output: shorten it or raise max_model_len"
+            remedy = (
+                f"at most {facts.length_max - 1} leave room for output: shorten it, or raise max_model_len"
+            )
             raise InputError("prompt", f"{len(tokens)} tokens", remedy)
         for field, ids in (
             ("prompt", tokens),
@@ -135,7 +169,7 @@ class Coordinator:
         )
         request = LiveRequest(order, Ledger(order.request, order.tokens))
         self._live[order.request] = request
-        for session in (self.target, *self.drafts):
+        for session in self.sessions:
             session.open(request)
         for draft in self.drafts:
             if not draft.attached.is_set():
@@ -185,9 +219,7 @@ class Coordinator:
 
     async def tracks(self, since_ns: int) -> tuple[Track, list[Track]]:
         """What the target and each drafter did since a moment of this process's monotonic clock."""
-        target, *drafts = await asyncio.gather(
-            *(session.track(since_ns) for session in (self.target, *self.drafts))
-        )
+        target, *drafts = await asyncio.gather(*(session.track(since_ns) for session in self.sessions))
         return target, drafts
 
     # -- workers that go away ------------------------------------------------------------------

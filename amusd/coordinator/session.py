@@ -35,7 +35,9 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         on_failure: told the error when the worker will not come back.
     """
 
-    def __init__(self, name: str, address: Callable[[], str], on_failure: Callable[[AmusdError], None]) -> None:
+    def __init__(
+        self, name: str, address: Callable[[], str], on_failure: Callable[[AmusdError], None]
+    ) -> None:
         self.name = name
         self.connected = asyncio.Event()
         self.round_trip_seconds: float | None = None
@@ -71,14 +73,23 @@ class WorkerSession(ABC, Generic[Command, Reply]):
                 return
             async with grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
                 self._channel = channel
-                if await self._converse(channel):
-                    wait_seconds = RECONNECT_SECONDS_MIN
-                self._channel = None
+                try:
+                    if await self._converse(channel):
+                        wait_seconds = RECONNECT_SECONDS_MIN
+                except AmusdError as error:
+                    self._on_failure(error)
+                    return
+                finally:
+                    self._channel = None
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, RECONNECT_SECONDS_MAX)
 
     async def _converse(self, channel: grpc.aio.Channel) -> bool:
-        """One stream from welcome to its end; returns whether the worker ever answered."""
+        """One stream from welcome to its end; returns whether the worker ever answered.
+
+        Raises:
+            WorkerError: the worker says that this coordinator is at fault, or another took over.
+        """
         self._commands = asyncio.Queue()
         call = self.open_stream(channel, self._outgoing(self._commands))
         try:
@@ -88,15 +99,18 @@ class WorkerSession(ABC, Generic[Command, Reply]):
                     self.connected.set()
                 self.on_reply(reply)
         except grpc.aio.AioRpcError as error:
-            self.on_lost(error.details() or error.code().name)
+            reason = error.details() or error.code().name
+            self.on_lost(reason)
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise WorkerError(f"{self.name} ended the stream: {reason}") from error
         except AmusdError as error:
             self.on_lost(str(error))
         else:
             self.on_lost("the worker closed the stream")
         finally:
             call.cancel()
-        answered = self.connected.is_set()
-        self.connected.clear()
+            answered = self.connected.is_set()
+            self.connected.clear()
         return answered
 
     @staticmethod

@@ -156,9 +156,9 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
                 else:
                     self.attached.clear()
             case "refused":
-                if (request := self._live.get(RequestId(reply.refused.request))) is not None:
-                    refused = InputError(reply.refused.field, reply.refused.value, reply.refused.remedy)
-                    request.note(f"{self.name} does not draft for this request: {refused}")
+                refused = InputError(reply.refused.field, reply.refused.value, reply.refused.remedy)
+                if (refusing := self._live.get(RequestId(reply.refused.request))) is not None:
+                    refusing.note(f"{self.name} does not draft for this request: {refused}")
 
     def on_lost(self, reason: str) -> None:
         """The target goes on alone until the drafter is back."""

@@ -53,7 +53,9 @@ class TextStream:
         return self._release(len(self._decoded) - len(self.text))
 
     def _unfinished(self) -> str:
-        whole = str(self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        whole = str(
+            self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
         return whole[len(self._decoded) :] if whole.startswith(self._decoded) else ""
 
     def _find_stop(self) -> int | None:

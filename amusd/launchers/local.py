@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from amusd.devices import pin_thread
 from amusd.launchers.base import START_SECONDS_MAX, Backoff, WorkerKey, WorkerSpec
 from amusd.launchers.process import WorkerProcess
 from amusd.launchers.report import Ready, Report
@@ -51,6 +52,8 @@ class LocalLauncher(SupervisedLauncher):
         return max(0.0, min([POLL_SECONDS, *(when - now for when, _ in self._restarts.values())]))
 
     def _start_process(self, spec: WorkerSpec) -> None:
+        if spec.io_cores:
+            pin_thread(spec.io_cores)  # the process inherits it
         process = WorkerProcess(spec, debug=self._debug)
         self._processes[spec.key] = process
         for source, react in ((process.channel, self._on_channel), (process.output_fd, self._on_output)):

@@ -111,6 +111,8 @@ class RayLauncher(SupervisedLauncher):
 
     def _supervise(self, specs: Sequence[WorkerSpec]) -> None:
         self._cluster.open(cpus=len(specs))
+        for spec in specs[:1]:
+            self._cluster.pin(spec.io_cores)
         self._place(specs)
         for bundle, spec in enumerate(specs):
             if self._closing.is_set():

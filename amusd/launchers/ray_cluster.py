@@ -3,8 +3,9 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import psutil
 import ray
 
-from amusd.devices import available
-from amusd.errors import InputError
+from amusd.devices import available, pin_threads, thread_ids
+from amusd.errors import InputError, WorkerError
 
 CPUS_MIN = 2
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MiB; nothing of ours goes through the store
+CONNECT_SECONDS_MAX = 5.0
 STOP_SECONDS_MAX = 5.0
 _SOCKET_FOLDER = "/tmp"  # a long TMPDIR would not leave room for Ray's socket names (107 bytes)
 
@@ -35,6 +37,7 @@ class RayCluster:
         self._debug = debug
         self._connected = False
         self._folder: Path | None = None
+        self._threads: set[int] = set()
 
     @property
     def is_ours(self) -> bool:
@@ -44,10 +47,9 @@ class RayCluster:
     def open(self, cpus: int) -> None:
         """Join the cluster, or start one with room for `cpus` CPUs and all GPUs.
 
-        What is started inherits the affinity of the calling thread.
-
         Raises:
             InputError: no cluster answers at the address.
+            WorkerError: a cluster of our own does not start.
         """
         if ray.is_initialized():
             return
@@ -55,8 +57,16 @@ class RayCluster:
         # Ray's advice about clusters is not for the users of this one.
         logs: dict[str, Any] = {"logging_level": logging.INFO if self._debug else logging.ERROR}
         logs["log_to_driver"] = self._debug
+        before = thread_ids()
         if self._address == "local":
-            self._folder = Path(tempfile.mkdtemp(prefix="amusd-ray-", dir=_SOCKET_FOLDER))
+            self._start(cpus, logs)
+        else:
+            self._join(logs)
+        self._threads = thread_ids() - before
+
+    def _start(self, cpus: int, logs: dict[str, Any]) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="amusd-ray-", dir=_SOCKET_FOLDER))
+        try:
             with _environment("RAY_USAGE_STATS_ENABLED", "0"):
                 ray.init(
                     address="local",
@@ -67,13 +77,34 @@ class RayCluster:
                     _temp_dir=str(self._folder),
                     **logs,
                 )
-            return
+        except Exception as error:
+            raise WorkerError(
+                f"Ray did not start on this machine ({_one_line(error)}); it may be overloaded: "
+                "try again, or use the local launcher"
+            ) from error
+
+    def _join(self, logs: dict[str, Any]) -> None:
         try:
+            _check_reachable(self._address)
             ray.init(address=self._address, **logs)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            remedy = f"cannot join it ({reason}); run `ray start --head` there, or name no cluster"
+        except (OSError, RuntimeError, ValueError) as error:
+            remedy = (
+                f"cannot join this cluster ({_one_line(error)}); run `ray start --head` there, or name none"
+            )
             raise InputError("ray_address", self._address, remedy) from error
+
+    def pin(self, cores: Sequence[int]) -> None:
+        """Keep Ray's daemons and its threads in this process on these cores; no cores mean all.
+
+        Only now, and not before they started: Ray gives its node 30 seconds to start, and on a busy
+        machine one core is not enough for that.
+        """
+        if not cores:
+            return
+        pinned: set[int] = set()
+        while unpinned := self._threads.union(*map(_threads_of, self._processes())) - pinned:
+            pin_threads(unpinned, cores)  # what they started meanwhile comes in the next round
+            pinned |= unpinned
 
     def last_line(self, pid: int | None) -> str | None:
         """The last line on stderr of a process of our own cluster."""
@@ -110,6 +141,24 @@ class RayCluster:
                 if any(str(self._folder) in word for word in child.cmdline()):
                     found += [child, *child.children(recursive=True)]
         return found
+
+
+def _threads_of(process: psutil.Process) -> set[int]:
+    try:
+        return {thread.id for thread in process.threads()}
+    except psutil.Error:
+        return set()  # it has ended
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError or ValueError unless something listens there: Ray would try for two minutes."""
+    if address != "auto":
+        host, _, port = address.rpartition("//")[2].rpartition(":")
+        socket.create_connection((host, int(port)), CONNECT_SECONDS_MAX).close()
 
 
 @contextmanager

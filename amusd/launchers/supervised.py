@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amusd.devices import pin_thread
 from amusd.errors import WorkerError
 from amusd.launchers.base import START_SECONDS_MAX, Role, WorkerKey, WorkerSpec
 
@@ -129,8 +128,6 @@ class SupervisedLauncher(ABC):
 
     def _run(self, specs: Sequence[WorkerSpec]) -> None:
         try:
-            if specs and specs[0].io_cores:
-                pin_thread(specs[0].io_cores)  # what is started from here inherits it
             self._supervise(specs)
         except BaseException as failure:  # noqa: BLE001 - raised in the caller's thread
             self._board.post_failure(failure)

@@ -13,6 +13,8 @@ from amusd.errors import ModelError
 
 _ATTENTION = {"full_attention", "sliding_attention"}
 _RECURRENT = {"linear_attention", "mamba", "mamba2", "recurrent", "conv", "hybrid", "hybrid_sliding", "rwkv"}
+# Heads for other tasks, as the last part of an architecture's name; the body alone could still be loaded.
+_OTHER_HEADS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 
 
 def text_config(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -33,6 +35,9 @@ def check_supported(config: PreTrainedConfig, name: str) -> None:
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if model_class is None and not remote:
         raise ModelError(f"{name}: {kind} has no causal language model head; give a causal language model")
+    for architecture in config.architectures or ():
+        if architecture.endswith(_OTHER_HEADS):
+            raise ModelError(f"{name}: its files hold a {architecture}; give a causal language model")
     part = text_config(config)
     layers = set(getattr(part, "layer_types", None) or ())
     recurrent = sorted(layers & _RECURRENT)

@@ -13,60 +13,14 @@ Laws:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from amusd.errors import ProtocolError
+from amusd.speculation.draft_request import DraftRequest, LogChange
 from amusd.speculation.log import CommitLog, GapError
-from amusd.speculation.messages import (
-    Attached,
-    Close,
-    Commit,
-    Have,
-    Hello,
-    Node,
-    NodeId,
-    Propose,
-    RequestId,
-    prefix_parent,
-)
+from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, NodeId, Propose, RequestId
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
-
-@dataclass(frozen=True, slots=True)
-class LogChange:
-    """What a message of the target's did to one request at the drafter.
-
-    Attributes:
-        request: whose log changed.
-        tokens: the tokens appended.
-        length: the log's length now.
-        committed: the drafter's nodes that became committed, each with its position.
-        dropped: the drafter's nodes that are stale now.
-        rolled_back: whether a commit left the tree.
-        truncated: whether the log was cut: everything beyond the shared part must be computed again,
-            and `tokens` is empty.
-        final: why the request ended, or None.
-    """
-
-    request: RequestId
-    tokens: tuple[int, ...] = ()
-    length: int = 0
-    committed: dict[NodeId, int] = field(default_factory=dict)
-    dropped: tuple[NodeId, ...] = ()
-    rolled_back: bool = False
-    truncated: bool = False
-    final: str | None = None
-
-
-@dataclass(slots=True)
-class _Request:
-    log: CommitLog
-    tree: SpeculationTree
-    length_max: int
-    nodes: dict[NodeId, TreeNode] = field(default_factory=dict)  # live, in id order
-    unsent: dict[NodeId, TreeNode] = field(default_factory=dict)  # live, in id order
-    attached: bool = False
-    must_have: bool = False
+__all__ = ["DrafterEndpoint", "LogChange"]
 
 
 class DrafterEndpoint:
@@ -78,7 +32,7 @@ class DrafterEndpoint:
         self.incarnation = incarnation
         self.window = window
         self.frame_nodes_max = frame_nodes_max
-        self._requests: dict[RequestId, _Request] = {}
+        self._requests: dict[RequestId, DraftRequest] = {}
         self._early: set[RequestId] = set()
         self._linked = False
         self._next_id = 0
@@ -95,15 +49,12 @@ class DrafterEndpoint:
         """
         known = self._requests.get(request)
         if known is not None:
-            new = known.log.append(0, tokens)
-            return self._advance(request, known, new)
-        log = CommitLog(tokens)
-        opened = _Request(log, SpeculationTree(log.length, log.last), length_max)
+            return known.advance(known.log.append(0, tokens))
+        opened = self._requests[request] = DraftRequest(request, tokens, length_max)
         opened.attached = request in self._early
         opened.must_have = self._linked
         self._early.discard(request)
-        self._requests[request] = opened
-        return LogChange(request, length=log.length)
+        return LogChange(request, length=opened.log.length)
 
     def hello(self) -> Hello:
         """Start a link: the first message on it. Everything live will be proposed again."""
@@ -127,15 +78,10 @@ class DrafterEndpoint:
             return None
         state.attached = True
         state.unsent = dict(state.nodes)
-        if message.start > state.log.length:
-            state.must_have = True
+        state.must_have = message.start > state.log.length
+        if state.must_have:
             return LogChange(request, length=state.log.length)
-        state.must_have = False
-        told = message.start + len(message.tokens)
-        known = tuple(state.log.tokens[message.start : told])
-        if told >= state.log.length and known == message.tokens[: len(known)]:
-            return self._advance(request, state, state.log.append(message.start, message.tokens))
-        return self._truncate(request, state, message)
+        return state.obey(message)
 
     def on_commit(self, message: Commit) -> LogChange | None:
         """Follow a commit; None for a request that is not open here.
@@ -156,7 +102,7 @@ class DrafterEndpoint:
         state.must_have = False
         if message.final is not None:
             state.log.finish(message.final)
-        return self._advance(message.request, state, new)
+        return state.advance(new)
 
     def on_close(self, request: RequestId) -> bool:
         """Forget a request on the target's word; tells whether it was open."""
@@ -195,8 +141,7 @@ class DrafterEndpoint:
 
     def depth_max(self, request: RequestId) -> int:
         """Return how deep below the root a node is of use: the pass adds a token of its own at the end."""
-        state = self._requests[request]
-        return max(0, state.length_max - 1 - state.log.length)
+        return self._requests[request].depth_max
 
     def grow(
         self, request: RequestId, parent: NodeId | None, candidates: Sequence[tuple[int, float]]
@@ -210,10 +155,10 @@ class DrafterEndpoint:
             candidates: (token, score) pairs, best first, with scores in (0, 1].
         """
         state = self._requests.get(request)
-        node = None if state is None else self._find(state, parent)
+        node = None if state is None else state.find(parent)
         if state is None or node is None:
             return []
-        if node.position - state.tree.root.position >= self.depth_max(request):
+        if node.position - state.tree.root.position >= state.depth_max:
             return []
         grown: list[NodeId] = []
         for token, score in candidates:
@@ -223,7 +168,8 @@ class DrafterEndpoint:
                 continue
             if not 0 < score <= 1:
                 raise ValueError(f"score {score} of token {token} is outside (0, 1]")
-            grown.append(self._add(state, node, token, score))
+            grown.append(state.add(NodeId(self._next_id), node, token, score))
+            self._next_id += 1
         return grown
 
     def outgoing(self) -> list[Propose | Have]:
@@ -236,10 +182,9 @@ class DrafterEndpoint:
                 state.must_have = False
             if not state.attached or not state.unsent or budget == 0:
                 continue
-            sent = list(state.unsent.values())[:budget]
-            budget -= len(sent)
-            frame.append(Propose(request, tuple(_to_wire(state, node) for node in sent)))
-            state.unsent = dict(list(state.unsent.items())[len(sent) :])
+            nodes = state.take_unsent(budget)
+            budget -= len(nodes)
+            frame.append(Propose(request, nodes))
         return frame
 
     # What the drafter's policy looks at.
@@ -265,52 +210,3 @@ class DrafterEndpoint:
         """Return a live node by its id, or None."""
         state = self._requests.get(request)
         return None if state is None else state.nodes.get(node)
-
-    def _find(self, state: _Request, parent: NodeId | None) -> TreeNode | None:
-        if parent is None or parent == state.tree.root.id:
-            return state.tree.root
-        return state.nodes.get(parent)
-
-    def _add(self, state: _Request, parent: TreeNode, token: int, score: float) -> NodeId:
-        child = state.tree.add(parent, token, score)
-        child.id = NodeId(self._next_id)
-        self._next_id += 1
-        state.nodes[child.id] = state.unsent[child.id] = child
-        return child.id
-
-    def _advance(self, request: RequestId, state: _Request, tokens: tuple[int, ...]) -> LogChange:
-        advance = state.tree.advance(tokens)
-        kept = [node for node in advance.kept if node is not None]
-        committed = {_id(node): node.position for node in kept}
-        dropped = tuple(_id(node) for node in advance.dropped)
-        _forget(state, [*committed, *dropped])
-        final = state.log.final
-        return LogChange(
-            request, tokens, state.log.length, committed, dropped, advance.rolled_back, final=final
-        )
-
-    def _truncate(self, request: RequestId, state: _Request, message: Attached) -> LogChange:
-        state.log.truncate(message.start)
-        state.log.append(message.start, message.tokens)
-        dropped = tuple(_id(node) for node in state.tree.reset(state.log.length, state.log.last))
-        _forget(state, dropped)
-        return LogChange(request, length=state.log.length, dropped=dropped, truncated=True)
-
-
-def _id(node: TreeNode) -> NodeId:
-    assert node.id is not None
-    return node.id
-
-
-def _forget(state: _Request, ids: Sequence[NodeId]) -> None:
-    for node in ids:
-        state.nodes.pop(node, None)
-        state.unsent.pop(node, None)
-
-
-def _to_wire(state: _Request, node: TreeNode) -> Node:
-    parent = node.parent
-    assert parent is not None
-    root = state.tree.root
-    above = prefix_parent(state.log.length) if parent is root else _id(parent)
-    return Node(_id(node), above, node.token, node.score)

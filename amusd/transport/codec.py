@@ -47,7 +47,11 @@ def unpack(payload: bytes, sender: str) -> Any:
 
 def _columns(payload: bytes, sender: str, count: int) -> list[list[Any]]:
     columns = unpack(payload, sender)
-    if not isinstance(columns, list) or len(columns) != count or not all(isinstance(c, list) for c in columns):
+    if (
+        not isinstance(columns, list)
+        or len(columns) != count
+        or not all(isinstance(c, list) for c in columns)
+    ):
         raise ProtocolError(f"the {sender} sent a payload that is not {count} columns")
     return columns
 

@@ -5,7 +5,7 @@ endpoint, so a slow reader makes frames fewer and newer, never a queue longer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 import grpc
@@ -72,7 +72,7 @@ async def converse(
     context: grpc.aio.ServicerContext[Message, Frame],
     link: Link[Frame],
     on_message: Callable[[Message], Awaitable[None]],
-) -> AsyncIterator[Frame]:
+) -> AsyncGenerator[Frame, None]:
     """Both halves of a stream at its server: hand over what comes in, yield what the link sends.
 
     A message is read when the one before it was taken. The stream ends when the peer ends it or the

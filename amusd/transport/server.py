@@ -34,6 +34,8 @@ async def start_server(
     try:
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
-        raise InputError("port", f"{host}:{port}", "it is in use or not on this machine: choose another, or 0") from error
+        raise InputError(
+            "port", f"{host}:{port}", "it is in use or not on this machine: choose another, or 0"
+        ) from error
     await server.start()
     return server, bound

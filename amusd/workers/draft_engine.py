@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from amusd.drafters.base import Drafter
-from amusd.errors import InputError
+from amusd.errors import InputError, ProtocolError
 from amusd.orders import Order
 from amusd.policies.drafting import DraftPolicy
 from amusd.rpc.v1 import common_pb2, draft_pb2, target_pb2
@@ -26,7 +26,7 @@ TargetLink = Link[target_pb2.DrafterFrame]
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorJoined:
-    """A coordinator's stream is up; an older one's requests end."""
+    """A coordinator's stream is up; an older coordinator is told so, and its requests end."""
 
     link: ControlLink
 
@@ -82,7 +82,14 @@ class LinkReady:
 
 
 DraftInput = (
-    CoordinatorJoined | CoordinatorLeft | Opened | Aborted | TargetJoined | TargetLeft | TargetSaid | LinkReady
+    CoordinatorJoined
+    | CoordinatorLeft
+    | Opened
+    | Aborted
+    | TargetJoined
+    | TargetLeft
+    | TargetSaid
+    | LinkReady
 )
 
 
@@ -122,7 +129,7 @@ class DraftEngine(Engine[DraftInput]):
         self._idle = False
         match event:
             case CoordinatorJoined(link):
-                self._drop_coordinator()
+                self._drop_coordinator(ProtocolError("another coordinator took over this worker"))
                 self._control = link
                 welcome = common_pb2.Welcome(incarnation=self.endpoint.incarnation)
                 link.send([draft_pb2.DraftEvent(welcome=welcome)])
@@ -133,7 +140,7 @@ class DraftEngine(Engine[DraftInput]):
                 if self._control is link:
                     self._open(order)
             case Aborted(request):
-                self._close(request)
+                self._abort(request)
             case TargetJoined(link):
                 self._target = link
                 link.send(encode_drafter([self.endpoint.hello()]))
@@ -176,23 +183,27 @@ class DraftEngine(Engine[DraftInput]):
         self.endpoint.on_open(order.request, order.tokens, order.length_max)
         self._recorder.record("prefill", started, request=order.request)
 
-    def _close(self, request: RequestId) -> None:
-        self.endpoint.on_close(request)
+    def _abort(self, request: RequestId) -> None:
+        """Nobody wants drafts for this request any more; it may be opened again."""
+        self.endpoint.on_abort(request)
+        self._forget(request)
+
+    def _forget(self, request: RequestId) -> None:
         if request in self._open_requests:
             self._open_requests.remove(request)
             self.drafter.close(request)
 
-    def _drop_coordinator(self) -> None:
+    def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
         if self._control is not None:
-            self._control.close()
+            self._control.close(reason)
             self._control = None
         for request in list(self._open_requests):
-            self._close(request)
+            self._abort(request)
 
     def _hear(self, message: Attached | Commit | Close) -> None:
         change = self.endpoint.on_message(message)
         if isinstance(message, Close):
-            self._close(message.request)
+            self._forget(message.request)
         elif change is not None:
             self._apply(change)
 

@@ -25,7 +25,9 @@ VERSIONS = ("torch", "transformers", "grpcio", "protobuf", "msgpack")
 class RunningWorker:
     """A worker that serves until it is stopped."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: grpc.aio.Server, engine: Engine[Any], address: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, server: grpc.aio.Server, engine: Engine[Any], address: str
+    ) -> None:
         self._loop = loop
         self._server = server
         self._engine = engine
@@ -60,7 +62,9 @@ def run_worker(spec: dict[str, Any]) -> RunningWorker:
     return asyncio.run_coroutine_threadsafe(start(spec["options"], device, loop), loop).result()
 
 
-async def _start_target(options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop) -> RunningWorker:
+async def _start_target(
+    options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
+) -> RunningWorker:
     from amusd.policies.drafting import draft_policy
     from amusd.policies.verifying import verify_policy
     from amusd.speculation.target import Limits, TargetEndpoint
@@ -80,12 +84,16 @@ async def _start_target(options: dict[str, Any], device: DeviceSpec, loop: async
 
     engine = TargetEngine(build, verify_policy(mode, count), recorder, device.cores)
     services = {
-        "amusd.rpc.v1.Target": lambda s: target_pb2_grpc.add_TargetServicer_to_server(TargetServicer(engine), s),
+        "amusd.rpc.v1.Target": lambda s: target_pb2_grpc.add_TargetServicer_to_server(
+            TargetServicer(engine), s
+        ),
     }
     return await _serve("target", options, device, loop, engine, incarnation, recorder, details, services)
 
 
-async def _start_draft(options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop) -> RunningWorker:
+async def _start_draft(
+    options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
+) -> RunningWorker:
     from amusd.drafters import Drafter, load_drafter
     from amusd.policies.drafting import draft_policy
     from amusd.speculation.drafter import DrafterEndpoint

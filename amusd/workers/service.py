@@ -18,7 +18,9 @@ class WorkerServicer(common_pb2_grpc.WorkerServicer):
         details: JSON about the model and the device.
     """
 
-    def __init__(self, role: str, device: str, incarnation: int, recorder: Recorder, details: Callable[[], str]) -> None:
+    def __init__(
+        self, role: str, device: str, incarnation: int, recorder: Recorder, details: Callable[[], str]
+    ) -> None:
         self._role = role
         self._device = device
         self._incarnation = incarnation
@@ -71,4 +73,3 @@ def order_to_wire(order: Order) -> common_pb2.Open:
         sample_index=order.sample_index,
         sampling=encode_map(order.params.to_dict()),
     )
-

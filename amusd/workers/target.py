@@ -81,4 +81,3 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
                     yield frame
         finally:
             await self._engine.post(engine_events.DrafterLeft(drafter))
-

@@ -28,7 +28,7 @@ DrafterLink = Link[target_pb2.TargetFrame]
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorJoined:
-    """A coordinator's stream is up; an older one's requests end."""
+    """A coordinator's stream is up; an older coordinator is told so, and its requests end."""
 
     link: ControlLink
 
@@ -139,7 +139,7 @@ class TargetEngine(Engine[TargetInput]):
         """Take one event; a peer that broke the protocol loses its stream, nobody else anything."""
         match event:
             case CoordinatorJoined(link):
-                self._drop_coordinator()
+                self._drop_coordinator(ProtocolError("another coordinator took over this worker"))
                 self._control = link
                 welcome = common_pb2.Welcome(incarnation=self.endpoint.incarnation)
                 link.send([target_pb2.TargetEvent(welcome=welcome)])
@@ -192,9 +192,9 @@ class TargetEngine(Engine[TargetInput]):
                 self.verifier.close(request)
         self._policy.forget(request)
 
-    def _drop_coordinator(self) -> None:
+    def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
         if self._control is not None:
-            self._control.close()
+            self._control.close(reason)
             self._control = None
         for request in [*self._prefilling, *self._decoding]:
             self.endpoint.on_drop(request)

@@ -36,8 +36,12 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run both modes and compare; the exit code."""
     options = read_options(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     params = SamplingParams(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
+
+    def tell(line: str) -> None:
+        console.print(f"  {line}", style="dim", soft_wrap=True)
+
     target, (draft,) = default_devices(available())
     console.print(Text.assemble(("prompt\n", "bold"), options.prompt))
     runs = []
@@ -52,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         if mode != "alone":
             engine |= {"draft": "demo", "draft_devices": str(draft)}
-        with LLM(**engine, on_event=lambda line: console.print(Text(f"  {line}", style="dim"))) as llm:
+        with LLM(**engine, on_event=tell) as llm:
             llm.generate(options.prompt, params.model_copy(update={"max_tokens": WARM_UP_TOKENS}))
             [output] = llm.generate(options.prompt, params)
         runs.append(Run(mode, devices, output))

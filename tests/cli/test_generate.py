@@ -1,5 +1,6 @@
 """What `amusd generate` shows, and how it ends."""
 
+import contextlib
 import json
 import os
 import pty
@@ -26,12 +27,15 @@ class Terminal:
         monkeypatch.setattr("sys.stderr", self._stream)
 
     def shown(self) -> str:
-        """Closes the terminal; returns what was written, at most 4 KiB (what a terminal holds)."""
-        self._stream.flush()
-        shown = os.read(self._keyboard, 4096).decode()
+        """Closes the terminal; returns all that was written, at most 4 KiB (what one surely holds)."""
         self._stream.close()
+        shown = b""
+        # What was written arrives in pieces; once the screen is closed, EIO marks the end.
+        with contextlib.suppress(OSError):
+            while piece := os.read(self._keyboard, 4096):
+                shown += piece
         os.close(self._keyboard)
-        return shown
+        return shown.decode()
 
 
 def test_pipe_gets_the_text_alone_and_stderr_the_summary(

@@ -1,6 +1,7 @@
 """The model drafter: every expansion equals a plain forward of the whole prefix, whatever came before."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -166,6 +167,15 @@ def test_a_draft_that_equals_the_target_is_always_right(model, params):
         pass
     chain = desk.endpoint.tree(1).principal_chain(6)
     assert [node.token for node in chain] == written[3:]
+
+
+def test_each_item_gets_as_many_candidates_as_it_wants(model):
+    desk = Desk(model, BestFirstPolicy(4, 6, 2))
+    desk.open(1, [4, 5, 6], SETTINGS[1], seed=2)
+    desk.step()
+    first, second = desk.policy.choose(desk.endpoint)
+    found = desk.drafter.expand([replace(first, count=3), replace(second, count=1)])
+    assert [len(candidates) for candidates in found] == [3, 1]
 
 
 def test_padding_of_the_vocabulary_is_never_proposed(model):

@@ -3,24 +3,33 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 import ray
 
-from amusd.devices import usable_cores
+import amusd.launchers.ray as launchers_ray
+import amusd.launchers.ray_cluster as launchers_ray_cluster
+from amusd.devices import DeviceSpec, Inventory, usable_cores
 from amusd.errors import InputError, ModelError, WorkerError
 from amusd.launchers.ray import RayLauncher
 
 pytestmark = pytest.mark.timeout(180)
+GPU = DeviceSpec("cuda", (1,))
 
 
 @pytest.fixture(scope="module")
 def launcher(spec):
+    """Two workers on cores and one on the second of two GPUs that only Ray's accounts know of."""
     launcher = RayLauncher()
-    launcher.start([spec("target"), spec("draft")])
-    yield launcher
-    launcher.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        for module in (launchers_ray, launchers_ray_cluster):
+            patch.setattr(module, "available", lambda: Inventory(usable_cores(), gpus=2))
+        launcher.start([spec("target"), spec("draft"), replace(spec("draft"), index=1, device=GPU)])
+        yield launcher
+        launcher.close()
 
 
 def test_actors_serve_pinned_in_processes_without_torch(launcher, ask):
@@ -30,6 +39,21 @@ def test_actors_serve_pinned_in_processes_without_torch(launcher, ask):
         assert facts["cores"] == [usable_cores()[-1]]
         assert facts["omp_num_threads"] == "1"
         assert not facts["torch_imported"]
+
+
+def test_in_our_own_cluster_a_gpu_is_the_one_that_was_named(launcher, ask):
+    facts = ask(launcher.address("draft", 1))
+    assert facts["spec"]["device"] == "cuda:1"
+    assert facts["cuda_visible_devices"] == "0,1"
+
+
+def test_in_a_cluster_of_others_ray_chooses_the_gpus(launcher, spec, ask):
+    second = RayLauncher()
+    second.start([replace(spec("draft"), device=GPU)])
+    facts = ask(second.address("draft", 0))
+    second.close()
+    assert facts["spec"]["device"] == "cuda:0"
+    assert facts["cuda_visible_devices"] in ("0", "1")
 
 
 def test_rays_daemons_keep_off_the_targets_core(launcher):
@@ -82,9 +106,10 @@ def test_close_leaves_no_process(launcher):
     assert psutil.Process().children(recursive=True) == []
 
 
-def test_a_cluster_that_does_not_answer_is_an_input_error():
-    with pytest.raises(InputError, match=r"ray_address: 127\.0\.0\.1:1: cannot join it"):
-        RayLauncher(address="127.0.0.1:1").start([])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once(spec, address):
+    with pytest.raises(InputError, match=rf"^ray_address: {address}: cannot join this cluster"):
+        RayLauncher(address=address).start([spec()])
 
 
 def test_nothing_outlives_ctrl_c(driver, eventually):

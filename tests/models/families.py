@@ -93,7 +93,12 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
     "phi": lambda: PhiConfig(**_sizes(num_key_value_heads=4)),
     "mixtral": lambda: MixtralConfig(**_sizes(num_local_experts=32, sliding_window=None)),
     "qwen2-moe": lambda: Qwen2MoeConfig(
-        **_sizes(num_experts=32, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=96)
+        **_sizes(
+            num_experts=32,
+            num_experts_per_tok=2,
+            moe_intermediate_size=32,
+            shared_expert_intermediate_size=96,
+        )
     ),
 }
 

@@ -4,21 +4,23 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
-from tests.models.families import FAMILIES, loaded_model, random_tokens
 from torch import Tensor
 
 from amusd.models import Runner, TargetCells
 from amusd.models import runner as runner_module
+from tests.models.families import FAMILIES, loaded_model, random_tokens
 
-PROMPT = 41
+PROMPT = 42  # 41 cells are prefilled: every chunk size leaves a tail that is padded
 STEPS = 12
 
 
-def new_cells(family: str, slots: int = 1, block: int = 512, dtype: torch.dtype = torch.bfloat16) -> TargetCells:
-    return TargetCells(Runner(loaded_model(family, dtype), slots=slots, context=128, block=block))
+def new_cells(family: str, slots: int = 1, dtype: torch.dtype = torch.bfloat16) -> TargetCells:
+    return TargetCells(Runner(loaded_model(family, dtype), slots=slots, context=128))
 
 
-def chain(cells: TargetCells, slot: int, tokens: Sequence[int], width: int, others: Sequence[int] = ()) -> Tensor:
+def chain(
+    cells: TargetCells, slot: int, tokens: Sequence[int], width: int, others: Sequence[int] = ()
+) -> Tensor:
     """[tokens, vocabulary] logits of known tokens fed `width` a pass, all accepted, beside other slots."""
     parts = []
     for done in range(0, len(tokens), width):
@@ -40,17 +42,18 @@ def same_cells(a: Iterator[Tensor], b: Iterator[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bits_depend_on_no_width_batch_or_neighbour(family: str) -> None:
+def test_bits_depend_on_no_width_batch_or_neighbour(family: str, dtype: torch.dtype) -> None:
     prompt, fed = random_tokens(PROMPT, seed=1), random_tokens(STEPS, seed=2)
-    alone = new_cells(family)
+    alone = new_cells(family, dtype=dtype)
     slot = alone.open()
     alone.prefill(slot, [*prompt, fed[0]])
     reference = chain(alone, slot, fed, width=1)
     for width in (2, 4, 6, STEPS):
         alone.truncate(slot, PROMPT + 1)
         assert torch.equal(chain(alone, slot, fed, width), reference), f"{width} rows a pass"
-    together = new_cells(family, slots=3)
+    together = new_cells(family, slots=3, dtype=dtype)
     others = [together.open(), together.open()]
     slot = together.open()
     together.prefill(others[0], random_tokens(90, seed=3))
@@ -62,20 +65,21 @@ def test_bits_depend_on_no_width_batch_or_neighbour(family: str) -> None:
     assert torch.equal(chain(together, 0, fed, 4, [1]), reference), "in a slot that it moved into"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prefill_in_chunks_writes_the_cells_of_one_prefill_and_of_decoding(
-    family: str, monkeypatch: pytest.MonkeyPatch
+    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompt = random_tokens(PROMPT, seed=5)
-    whole = new_cells(family)
+    whole = new_cells(family, dtype=dtype)
     slot = whole.open()
     whole.prefill(slot, prompt)
     for rows in (4, 12, 16):
         monkeypatch.setattr(runner_module, "CHUNK_ROWS", rows)
-        chunked = new_cells(family)
+        chunked = new_cells(family, dtype=dtype)
         chunked.prefill(chunked.open(), prompt)
         assert same_cells(snapshot(whole, slot), snapshot(chunked, 0)), f"{rows} rows a chunk"
-    decoded = new_cells(family)
+    decoded = new_cells(family, dtype=dtype)
     decoded.prefill(decoded.open(), prompt[:9])
     chain(decoded, 0, prompt[8:-1], width=1)
     assert same_cells(snapshot(whole, slot), snapshot(decoded, 0))

@@ -1,13 +1,13 @@
-"""The draft's persistent cells against transformers' own forward, through random trees, commits and resets."""
+"""The draft's cells against transformers' own forward, through random trees, commits and resets."""
 
 import random
 from dataclasses import dataclass, field
 
 import pytest
 import torch
-from tests.models.families import VOCABULARY, loaded_model, plain_model, random_tokens
 
 from amusd.models import DraftCells, NodeRow, Runner
+from tests.models.families import VOCABULARY, loaded_model, plain_model, random_tokens
 
 SCRATCH = 12
 FAMILIES = ["llama", "mistral-window", "qwen2-window", "gemma2", "gpt2", "opt"]
@@ -67,7 +67,9 @@ class World:
         for request in self.chance.sample(self.requests, self.chance.randint(1, len(self.requests))):
             has = {n for n in request.nodes if self.cells.has_cell(request.slot, n)}
             ready: list[int | None] = [
-                n for n, (parent, _) in request.nodes.items() if n not in has and (parent is None or parent in has)
+                n
+                for n, (parent, _) in request.nodes.items()
+                if n not in has and (parent is None or parent in has)
             ]
             chosen = self.chance.sample(ready, min(len(ready), self.chance.randint(0, 3)))
             if not chosen or self.chance.random() < 0.3:
@@ -141,7 +143,7 @@ class World:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_are_those_of_a_fresh_forward_through_commits_rollbacks_and_resets(family: str) -> None:
     world = World(family, seed=len(family))
-    for _ in range(60):
+    for _ in range(150):
         world.step()
 
 

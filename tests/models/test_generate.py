@@ -4,10 +4,10 @@ import random
 
 import pytest
 import torch
-from tests.models.families import FAMILIES, VOCABULARY, generate, loaded_model, random_tokens
 
 from amusd.models import Runner, TargetCells
 from amusd.models import runner as runner_module
+from tests.models.families import FAMILIES, VOCABULARY, generate, loaded_model, random_tokens
 
 PROMPT = 37
 OUTPUT = 40

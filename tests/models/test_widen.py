@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.models.families import plain_model, random_tokens
 
 from amusd.errors import InputError, ModelError
 from amusd.models import widen
 from amusd.models.sizes import ffn_size
+from tests.models.families import plain_model, random_tokens
 
 FAMILIES = ["llama", "qwen2", "gemma2", "gpt2", "opt", "phi"]
 
@@ -20,12 +20,12 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 def test_widened_model_says_the_same_and_is_bigger(family: str) -> None:
     model = plain_model(family)
     size, before = sum(p.numel() for p in model.parameters()), logits(model)
-    widen(model, 512)
+    widen(model, 1024)
     after = logits(model)
     torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5 * float(before.abs().max()))
     assert torch.equal(after.argmax(-1), before.argmax(-1))
     assert sum(p.numel() for p in model.parameters()) > 2 * size
-    assert ffn_size(model.config) == 512
+    assert ffn_size(model.config) == 1024
 
 
 @pytest.mark.parametrize("family", FAMILIES)

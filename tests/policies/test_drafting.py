@@ -117,10 +117,12 @@ def test_nothing_grows_beyond_the_depth():
 @pytest.mark.parametrize(("length_max", "nodes"), [(4, 0), (5, 1), (6, 2), (100, 3)])
 def test_nothing_grows_beyond_the_length_of_the_request(policy, length_max, nodes):
     made = endpoint(1, length_max=length_max)  # the pass itself adds the last token
+    grown = [None]
     for token in range(11, 14):
-        for choice in policy.choose(made)[:1]:
-            made.grow(1, choice.node, [(token, 0.9)])
+        grown += made.grow(1, grown[-1], [(token, 0.9)])
     assert made.tree(1).count == nodes
+    chosen = [choice.node for choice in policy.choose(made)]
+    assert chosen == (grown[-1:] if length_max == 100 else [])
 
 
 @pytest.mark.parametrize("policy", [best_first(), ChainPolicy(8)])
@@ -144,6 +146,12 @@ def test_branches_leave_room_for_the_chain_to_reach_its_depth():
     while node.children:
         chain, node = chain + 1, node.children[1]
     assert chain == 5  # although the other half of the tree has the higher reaches below
+
+
+def test_what_the_chain_takes_is_reserved_for_it_no_longer():
+    made = endpoint(1, window=6)
+    ids = grow(made, 1, (None, 11, 0.9), (None, 12, 0.5))
+    assert brief(best_first(depth_max=2, branch=2).choose(made)) == [(1, ids[0], 2), (1, ids[1], 2)]
 
 
 def test_the_choice_is_a_function_of_the_trees():

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 
+from .invariants import check
 from .world import World
 
 
@@ -19,7 +20,7 @@ def walk(seed: int, steps: int = 80) -> World:
         index = rng.randrange(2)
         choices = _mishaps(world, rng, index) if rng.random() < mishaps else _work(world, rng, index)
         rng.choice(choices)()
-        world.check()
+        check(world)
     world.settle()
     return world
 

@@ -4,7 +4,7 @@ from amusd.errors import ProtocolError
 from amusd.speculation.drafter import DrafterEndpoint
 from amusd.speculation.messages import Attached, Close, Commit, Have, Propose, RequestId
 
-from .pair import LIMITS, R, attach, commit, drafter, grow, hear, say, step, target
+from .pair import LIMITS, R, attach, commit, drafter, grow, hear, say, target
 
 
 def told(start: int, *tokens: int, request: RequestId = R) -> Commit:
@@ -207,13 +207,14 @@ def test_abort_and_open_again_on_one_link_still_drafts() -> None:
     assert of.tree(R).count == 2
 
 
-def test_nothing_grows_after_the_end() -> None:
-    of, by = target(length_max=3), drafter(length_max=3)
-    attach(of, by)
-    step(of, 5)
-    hear(of, by)
-    assert by.room(R) == 0
-    assert by.requests() == []
+def test_nothing_grows_after_the_end_and_close_forgets_the_request() -> None:
+    endpoint = attached()
+    change = endpoint.on_commit(Commit(R, 7, 2, (5,), (False,), "stop"))
+    assert change is not None
+    assert change.final == "stop"
+    assert (endpoint.room(R), endpoint.grow(R, None, [(5, 0.5)])) == (0, [])
+    endpoint.on_message(Close(R))
+    assert endpoint.requests() == []
 
 
 def test_a_score_outside_its_range_is_refused() -> None:

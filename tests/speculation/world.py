@@ -3,46 +3,22 @@
 Every process is a real endpoint; only the streams and the models are made up. Each stream keeps its
 order and nothing else: a message waits as long as the test likes, a broken stream loses what was on
 its way, and a commit may arrive twice. Messages are copied, so peers cannot share memory.
-
-The target's own next token is a hash of the prefix, so every output is known beforehand.
 """
 
 import copy
-import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from amusd.speculation.drafter import DrafterEndpoint, LogChange
+from amusd.speculation.drafter import DrafterEndpoint
 from amusd.speculation.ledger import Ledger
 from amusd.speculation.messages import Close, Commit, DrafterId, Have, Hello, NodeId, Propose, RequestId
-from amusd.speculation.target import Limits, TargetEndpoint
+from amusd.speculation.target import TargetEndpoint
 from amusd.speculation.tree import TreeNode
 
-VOCABULARY_SIZE = 4
-END = 3
-WINDOW = 6
-LIMITS = Limits(
-    window=WINDOW, nodes_total_max=64, frame_nodes_max=5, drafters_max=2, finished_max=2, remembered_max=256
-)
-REQUESTS_MAX = 3
-
-
-def next_token(prefix: Sequence[int]) -> int:
-    """What the target says after a prefix: one token in sixteen ends the text."""
-    digest = zlib.crc32(bytes(prefix))
-    return END if digest % 16 == 0 else digest // 16 % END
-
-
-def alone(prompt: Sequence[int], length_max: int) -> tuple[tuple[int, ...], str]:
-    """The target's output without any drafter, and why it ends."""
-    tokens = list(prompt)
-    while len(tokens) < length_max:
-        tokens.append(next_token(tokens))
-        if tokens[-1] == END:
-            return tuple(tokens[len(prompt) :]), "stop"
-    return tuple(tokens[len(prompt) :]), "length"
+from .fake_target import END, LIMITS, REQUESTS_MAX, VOCABULARY_SIZE, WINDOW, next_token
+from .invariants import check, check_change, check_verifiable
 
 
 @dataclass
@@ -186,7 +162,7 @@ class World:
             nodes = tree.best_nodes(nodes_max) if branches else self.target.chain(request, limit)
             rows: list[TreeNode] = [tree.root, *nodes]
             log = tuple(self.target.log(request).tokens)
-            self.check_verifiable(request, log, nodes)
+            check_verifiable(self, request, log, nodes)
             winners = [next_token(log + tree.path(row)) for row in rows]
             parents = [rows.index(node.parent) for node in nodes if node.parent is not None]
             self.passes.append(Pass(request, nodes, parents, winners))
@@ -226,19 +202,7 @@ class World:
             if isinstance(message, Close):
                 assert message.request not in drafter.endpoint.requests()
             elif change is not None:
-                self.check_change(drafter.endpoint, change)
-
-    def check_change(self, endpoint: DrafterEndpoint, change: LogChange) -> None:
-        log = tuple(endpoint.log(change.request).tokens)
-        assert change.length == len(log)
-        assert change.tokens == log[len(log) - len(change.tokens) :]
-        for node, position in change.committed.items():
-            path = self.truth[endpoint.incarnation, change.request, node]
-            assert len(path) == position + 1
-            assert path == log[: position + 1]
-        for node in change.dropped:
-            path = self.truth[endpoint.incarnation, change.request, node]
-            assert change.truncated or path[: len(log)] != log[: len(path)]
+                check_change(self, drafter.endpoint, change)
 
     def draft(self, index: int, pick: int, guesses: Sequence[int | None]) -> None:
         """Grow a chain below some live node; a guess of None is the target's own token."""
@@ -306,66 +270,6 @@ class World:
         self.control.clear()
         self._reopen_at_target()
 
-    # What must hold.
-
-    def check_verifiable(self, request: RequestId, log: tuple[int, ...], nodes: Sequence[TreeNode]) -> None:
-        """Invariant 2: what a pass forwards hangs off the committed prefix by live nodes alone."""
-        for node in nodes:
-            assert node.live
-            for link, node_id in node.aliases:
-                path = self.truth[self.links[link], request, node_id]
-                assert path[: len(log)] == log
-                assert len(path) == node.position + 1 > len(log)
-
-    def check(self) -> None:
-        for order in self.orders.values():
-            self._check_output(order)
-        for request in self.target.requests():
-            self._check_target(request)
-        for drafter in self.drafters:
-            self._check_drafter(drafter.endpoint)
-        self._check_bounds()
-
-    def _check_output(self, order: Order) -> None:
-        expected, why = alone(order.prompt, order.length_max)
-        delivered = order.ledger.delivered
-        assert delivered == expected[: len(delivered)]
-        if order.ledger.final is not None and not order.aborted:
-            assert (delivered, order.ledger.final) == (expected, why)
-
-    def _check_target(self, request: RequestId) -> None:
-        order = self.orders[request]
-        log = tuple(self.target.log(request).tokens)
-        assert log == (order.prompt + alone(order.prompt, order.length_max)[0])[: len(log)]
-        tree = self.target.tree(request)
-        nodes = list(tree.nodes())
-        assert (len(nodes), tree.length, tree.root.token) == (tree.count, len(log), log[-1])
-        for node in nodes:
-            assert node.live
-            assert node.aliases or node.children
-            assert {link for link, _ in node.aliases} <= set(self.target.drafters())
-            for link, node_id in node.aliases:
-                assert self.truth[self.links[link], request, node_id] == log + tree.path(node)
-
-    def _check_drafter(self, endpoint: DrafterEndpoint) -> None:
-        for request in endpoint.requests():
-            tree, log = endpoint.tree(request), tuple(endpoint.log(request).tokens)
-            nodes = list(tree.nodes())
-            assert len(nodes) == tree.count <= WINDOW
-            for node in nodes:
-                assert node.id is not None
-                assert endpoint.node(request, node.id) is node
-                assert self.truth[endpoint.incarnation, request, node.id] == log + tree.path(node)
-
-    def _check_bounds(self) -> None:
-        """Invariant 4."""
-        attached = len(self.target.drafters())
-        assert attached <= LIMITS.drafters_max
-        for request in self.target.requests():
-            aliases = [alias for node in self.target.tree(request).nodes() for alias in node.aliases]
-            for link in {link for link, _ in aliases}:
-                assert sum(other == link for other, _ in aliases) <= 2 * WINDOW
-
     def settle(self) -> None:
         """Mend every stream and run until all requests have ended: it takes a pass per token at most."""
         for index in range(len(self.drafters)):
@@ -376,7 +280,7 @@ class World:
             while self.passes:
                 self.finish_pass()
             self.flush()
-        self.check()
+        check(self)
         assert not self.live(), "a request hangs"
         assert not self.target.requests()
         assert not any(drafter.endpoint.requests() for drafter in self.drafters)

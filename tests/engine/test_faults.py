@@ -1,0 +1,103 @@
+"""Processes die, stop and come back; the text stays, and no request hangs."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from amusd import SamplingParams
+from amusd.launchers.local import LocalLauncher
+from tests.engine.conftest import start
+
+PARAMS = SamplingParams(temperature=1, seed=5, max_tokens=150, ignore_eos=True)
+DEADLINE_SECONDS = 60
+
+
+def decode(llm, prompt, at_token, act):
+    """Decode, and call ``act`` once when so many tokens are there."""
+    acted = False
+    seen = 0
+    for chunk in llm.stream(prompt, PARAMS):
+        seen += len(chunk.token_ids)
+        if seen >= at_token and not acted:
+            acted = True
+            act()
+        if chunk.finished is not None:
+            return chunk.finished
+    raise AssertionError("the stream ended without an output")
+
+
+def wait_until(condition):
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def send(llm, role, number):
+    os.kill(llm.info()["target" if role == "target" else "draft 0"]["pid"], number)
+
+
+@pytest.fixture(scope="module")
+def wanted(alone, held_out):
+    return alone.generate(held_out[0], PARAMS)[0].token_ids
+
+
+@pytest.fixture
+def engine():
+    with start("async") as llm:
+        yield llm
+
+
+def test_a_killed_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted):
+    before = engine.info()["draft 0"]["pid"]
+    output = decode(engine, held_out[0], 20, lambda: send(engine, "draft", signal.SIGKILL))
+    assert output.token_ids == wanted
+    assert any("draft 0 was lost at token" in note for note in output.notes)
+    wait_until(lambda: engine.info().get("draft 0", {}).get("pid", before) != before)
+    wait_until(lambda: engine.generate(held_out[0], PARAMS)[0].metrics.acceptance_rate > 0)
+    assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
+
+
+def test_a_stopped_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted):
+    pid = engine.info()["draft 0"]["pid"]
+    try:
+        output = decode(engine, held_out[0], 20, lambda: os.kill(pid, signal.SIGSTOP))
+        assert output.token_ids == wanted
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: engine.generate(held_out[0], PARAMS)[0].metrics.acceptance_rate > 0)
+    assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
+
+
+def test_a_draft_that_cannot_be_reached_leaves_the_target_alone(monkeypatch, held_out, wanted):
+    address = LocalLauncher.address
+
+    def nowhere(self, role, index):
+        return "127.0.0.1:9" if role == "draft" else address(self, role, index)
+
+    monkeypatch.setattr(LocalLauncher, "address", nowhere)
+    with start("async") as llm:
+        [output] = llm.generate(held_out[0], PARAMS)
+    assert output.token_ids == wanted
+    assert output.metrics.acceptance_rate == 0
+    assert any("draft 0 was not there at the start" in note for note in output.notes)
+
+
+def test_a_killed_target_resumes_live_requests_from_the_ledger(engine, held_out, wanted):
+    output = decode(engine, held_out[0], 20, lambda: send(engine, "target", signal.SIGKILL))
+    assert output.token_ids == wanted
+    assert any("the target was lost at token" in note for note in output.notes)
+    assert any("the target came back at token" in note for note in output.notes)
+    assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
+
+
+def test_a_stopped_target_goes_on_where_it_was(engine, held_out, wanted):
+    pid = engine.info()["target"]["pid"]
+
+    def pause():
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)
+
+    assert decode(engine, held_out[0], 20, pause).token_ids == wanted
