@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from amusd.config import EngineConfig
-from amusd.devices import DeviceSpec, available, check_devices, default_devices, other_cores, parse_device
+from amusd.devices import (
+    DeviceSpec,
+    Inventory,
+    available,
+    check_devices,
+    default_devices,
+    other_cores,
+    parse_device,
+)
 from amusd.launchers.base import Launcher, WorkerSpec
 from amusd.launchers.local import LocalLauncher
 from amusd.models.families import text_config
@@ -36,7 +44,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
     """
     inventory = available()
     draft_count = 0 if config.draft is None else 1
-    target, drafts = _devices(config, draft_count)
+    target, drafts = _devices(config, inventory, draft_count)
     check_devices(target, drafts, inventory)
     io_cores = other_cores(target, inventory)
     common: dict[str, Any] = {
@@ -62,16 +70,16 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
     return Deployment(tuple(workers), io_cores)
 
 
-def _devices(config: EngineConfig, draft_count: int) -> tuple[DeviceSpec, tuple[DeviceSpec, ...]]:
-    if config.target_devices is None or (draft_count and config.draft_devices is None):
-        target, drafts = default_devices(available(), draft_count)
+def _devices(
+    config: EngineConfig, inventory: Inventory, draft_count: int
+) -> tuple[DeviceSpec, tuple[DeviceSpec, ...]]:
+    """Those that the caller named, and the best of what is left for the others."""
+    target = drafts = None
     if config.target_devices is not None:
-        target = parse_device(config.target_devices)
-    if not draft_count:
-        drafts = ()
-    elif config.draft_devices is not None:
-        drafts = (parse_device(config.draft_devices),)
-    return target, tuple(drafts)
+        target = parse_device(config.target_devices, "target_devices")
+    if config.draft_devices is not None:
+        drafts = (parse_device(config.draft_devices, "draft_devices"),)
+    return default_devices(inventory, draft_count, target=target, drafts=drafts)
 
 
 def launcher_for(config: EngineConfig) -> Launcher:

@@ -23,6 +23,7 @@ from amusd.tracing import chrome_trace
 
 T = TypeVar("T")
 Prompt = str | Sequence[int]
+CLOSE_SECONDS_MAX = 1.0
 
 
 class LLM:
@@ -160,6 +161,14 @@ class LLM:
             self._say(f"{name}: {details['summary']}")
         return coordinator
 
+    async def _disconnect(self) -> None:
+        """End the streams, and let what gRPC still does for them end too."""
+        if hasattr(self, "_coordinator"):
+            await self._coordinator.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=CLOSE_SECONDS_MAX)
+
     def _run_loop(self, io_cores: tuple[int, ...]) -> None:
         if io_cores:
             pin_thread(io_cores)
@@ -185,8 +194,7 @@ class LLM:
         if self._closed:
             return
         if self._thread.is_alive():
-            if hasattr(self, "_coordinator"):
-                self._call(self._coordinator.close())
+            self._call(self._disconnect())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._closed = True

@@ -9,7 +9,7 @@ The stages, each resumable (run the same command again):
     drafts      Llama, 1 M and 4 M, two layers each, first trained on the same text
     samples     text that the target writes itself, a third greedy, the rest at temperature 1
     distill     both drafts towards the target's distribution on text and samples (DistillSpec,
-                arXiv 2310.08461: forward KL)
+                arXiv 2310.08461: forward KL); the larger one starts from the target's first layers
     export      bf16 safetensors, held-out prompts, and the measurements of the model card
 
     python scripts/train_demo_pair.py --work-dir /tmp/demo-pair --out-dir amusd/models/demo
@@ -228,10 +228,10 @@ def language_losses(
 def distillation_losses(
     target: torch.nn.Module, drafts: dict[str, torch.nn.Module], text: Windows, samples: Windows
 ) -> Callable[[int], dict[str, Tensor]]:
-    """Forward KL from the target to each draft; two steps in three on the target's own samples."""
+    """Forward KL from the target to each draft; one step in three on the target's own samples."""
 
     def losses(step: int) -> dict[str, Tensor]:
-        batch = (text if step % 3 == 0 else samples).at(step)[:, :-1]
+        batch = (samples if step % 3 == 0 else text).at(step)[:, :-1]
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 wanted = functional.log_softmax(target(input_ids=batch, use_cache=False).logits.float(), -1)
@@ -242,6 +242,16 @@ def distillation_losses(
         return values
 
     return losses
+
+
+def graft(target: LlamaForCausalLM, draft: LlamaForCausalLM) -> None:
+    """Start a draft from the target's embeddings, first layers and final norm; the shapes must agree.
+
+    After 50 distillation steps of 2,048 tokens its KL was 1.53, a draft trained on 2.4 M tokens of text 1.40
+    and falling more slowly.
+    """
+    own = draft.state_dict()
+    draft.load_state_dict({name: tensor for name, tensor in target.state_dict().items() if name in own})
 
 
 # -- the target's own samples ---------------------------------------------------------------------
@@ -354,8 +364,9 @@ held out. Byte-level BPE of {vocabulary} tokens. `prompts.jsonl` holds prompts f
 
 **Recipe.** `scripts/train_demo_pair.py`, seed {seed}: windows of {length} tokens, {batch} per step. The
 target trains for {target_steps} steps, each draft for {draft_steps} on the same text; then both drafts
-take {distill_steps} steps of forward KL towards the target (DistillSpec, arXiv 2310.08461), one in three
-on text, two on {sample_tokens} tokens that the target wrote itself. Muon for matrices, AdamW for
+take {distill_steps} steps of forward KL towards the target (DistillSpec, arXiv 2310.08461), two in three
+on text, one on {sample_tokens} tokens that the target wrote itself, a third of them greedily. For this the
+larger draft starts over from the target's own embeddings and first two layers. Muon for matrices, AdamW for
 embeddings and norms; bf16 autocast. Wall clock on two shared CPU cores: {seconds}.
 
 **Acceptance.** How often one race candidate of the draft is the target's token, on the target's own
@@ -422,8 +433,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=12, help="windows of 512 tokens per step")
     parser.add_argument("--target-steps", type=int, default=1300)
     parser.add_argument("--draft-steps", type=int, default=400)
-    parser.add_argument("--sample-tokens", type=int, default=1_000_000)
-    parser.add_argument("--distill-steps", type=int, default=1000)
+    parser.add_argument("--sample-tokens", type=int, default=370_000)
+    parser.add_argument("--distill-steps", type=int, default=1300)
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile the models (needs a C++ compiler)"
     )
@@ -464,6 +475,7 @@ def main() -> None:
     sample_ids = write_samples(models["target"], train_ids, options.sample_tokens, options.seed, work)
     samples = Windows(sample_ids, TRAIN_LENGTH, options.batch, options.seed)
     losses = distillation_losses(callables["target"], {n: callables[n] for n in DRAFTS}, text, samples)
+    graft(models["target"], models["draft-large"])
     optimise("distill", {n: models[n] for n in DRAFTS}, losses, options.distill_steps, 2e-3, work)
     measurements = {
         "before_distillation": before,

@@ -44,6 +44,10 @@ class Expansion:
 class Drafter(Protocol):
     """Guesses the next tokens of many requests at once; owned by one thread."""
 
+    @property
+    def length_max(self) -> int:
+        """Positions that it has; a node at or beyond this one must not be expanded."""
+
     def describe(self) -> dict[str, Any]:
         """Facts for the start-up print, in plain JSON types."""
 

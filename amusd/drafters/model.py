@@ -48,7 +48,7 @@ class ModelDrafter:
 
     @property
     def length_max(self) -> int:
-        """Positions that the model has; nodes beyond are not to be expanded."""
+        """Positions that the model has cells for."""
         return self._cells.runner.context
 
     def describe(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from amusd.drafters.base import Candidates, Expansion
-from amusd.params import SamplingParams
+from amusd.params import TOKENS_MAX, SamplingParams
 from amusd.speculation.messages import NodeId, RequestId
 
 
@@ -20,6 +20,11 @@ class RandomDrafter:
     def __init__(self, vocabulary_size: int, seed: int = 0) -> None:
         self._vocabulary_size = vocabulary_size
         self._draws = Random(seed)
+
+    @property
+    def length_max(self) -> int:
+        """No position is too far for a blind guess."""
+        return TOKENS_MAX
 
     def describe(self) -> dict[str, Any]:
         """Facts for the start-up print."""

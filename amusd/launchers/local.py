@@ -8,9 +8,10 @@ from contextlib import suppress
 from functools import partial
 
 from amusd.devices import pin_thread
+from amusd.errors import AmusdError, WorkerError
 from amusd.launchers.base import START_SECONDS_MAX, Backoff, WorkerKey, WorkerSpec
 from amusd.launchers.process import WorkerProcess
-from amusd.launchers.report import Ready, Report
+from amusd.launchers.report import Failed, Ready, Report
 from amusd.launchers.supervised import SupervisedLauncher
 
 POLL_SECONDS = 0.5  # a death is announced by a closing socket; polling only backs that up
@@ -54,7 +55,11 @@ class LocalLauncher(SupervisedLauncher):
     def _start_process(self, spec: WorkerSpec) -> None:
         if spec.io_cores:
             pin_thread(spec.io_cores)  # the process inherits it
-        process = WorkerProcess(spec, debug=self._debug)
+        try:
+            process = WorkerProcess(spec, debug=self._debug)
+        except OSError as error:
+            self._plan_restart(spec, 0.0, WorkerError(f"{spec.name} could not be started: {error}"))
+            return
         self._processes[spec.key] = process
         for source, react in ((process.channel, self._on_channel), (process.output_fd, self._on_output)):
             self._selector.register(source, selectors.EVENT_READ, partial(react, process))
@@ -67,6 +72,8 @@ class LocalLauncher(SupervisedLauncher):
         except EOFError:
             self._on_death(process)
             return
+        except WorkerError as error:
+            report = Failed.from_exception(error)
         if isinstance(report, Ready):
             self._board.post_serving(process.spec.key, report.address, report.pid)
         elif report is not None:
@@ -77,7 +84,6 @@ class LocalLauncher(SupervisedLauncher):
             self._selector.unregister(process.output_fd)
 
     def _on_death(self, process: WorkerProcess, report: Report | None = None) -> None:
-        """Bury the process; raise what killed it if not all workers had started, else plan its restart."""
         key = process.spec.key
         del self._processes[key]
         error = process.death(report)
@@ -85,12 +91,15 @@ class LocalLauncher(SupervisedLauncher):
             with suppress(KeyError):  # the output may have ended, and been unregistered, before
                 self._selector.unregister(source)
         process.destroy()
+        self._board.post_down(key)
+        self._plan_restart(process.spec, time.monotonic() - process.started_at, error)
+
+    def _plan_restart(self, spec: WorkerSpec, lived_seconds: float, error: AmusdError) -> None:
+        """Start the worker again after a pause; before all workers have served, raise `error` instead."""
         if not self._board.is_serving():
             raise error
-        self._board.post_down(key)
-        now = time.monotonic()
-        delay = self._backoffs[key].delay_seconds(now - process.started_at)
-        self._restarts[key] = (now + delay, process.spec)
+        delay = self._backoffs[spec.key].delay_seconds(lived_seconds)
+        self._restarts[spec.key] = (time.monotonic() + delay, spec)
 
     def _wake(self) -> None:
         with suppress(OSError):  # closed: there is nothing left to wake

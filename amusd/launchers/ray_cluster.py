@@ -67,7 +67,8 @@ class RayCluster:
     def _start(self, cpus: int, logs: dict[str, Any]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="amusd-ray-", dir=_SOCKET_FOLDER))
         try:
-            with _environment("RAY_USAGE_STATS_ENABLED", "0"):
+            # Ray would run its workers at nice 15, behind anything else on the machine.
+            with _environment("RAY_USAGE_STATS_ENABLED", "0"), _environment("RAY_worker_niceness", "0"):
                 ray.init(
                     address="local",
                     num_cpus=max(CPUS_MIN, cpus),

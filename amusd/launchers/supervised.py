@@ -59,7 +59,7 @@ class Board:
                 raise self._failure
             late = [f"{role} worker {index}" for (role, index), it in self._workers.items() if not it.address]
         if late:
-            raise WorkerError(f"{' and '.join(late)} did not start within {seconds_max:.0f} seconds")
+            raise WorkerError(f"{' and '.join(late)} did not start within {seconds_max:g} seconds")
 
     def address(self, key: WorkerKey) -> str:
         """See `base.Launcher.address`."""

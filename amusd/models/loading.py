@@ -19,6 +19,7 @@ from amusd.models import sizes
 from amusd.models.attention import install
 from amusd.models.families import check_supported, mask_windows, text_config
 from amusd.models.names import Role, Source, find_source, quiet
+from amusd.models.packing import pack
 from amusd.models.widening import widen
 
 Dtype = Literal["bfloat16", "float32", "auto"]
@@ -35,6 +36,7 @@ class ModelSpec:
         trust_remote_code: run model code that comes with the checkpoint.
         quantization: transformers' `quantization_config`.
         widen: FFN size to widen the model to, 0 to leave it (see `amusd.models.widening`).
+        pack: on a CPU, lay bfloat16 weights out once for faster products of the same bits (`packing`).
         role: names the option in errors, and picks the model behind `demo`.
     """
 
@@ -44,6 +46,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     quantization: dict[str, Any] | None = None
     widen: int = 0
+    pack: bool = True
     role: Role = "target"
 
 
@@ -61,6 +64,7 @@ class LoadedModel:
         layers: number of layers.
         end_tokens: tokens that end a text: of the generation configuration and of the tokenizer.
         windows: the masks that its layers need (`families.mask_windows`).
+        packed_layers: linear layers whose weights are packed.
         exact: passes can agree bit for bit; False: exact up to rounding (`inexact_because` says why).
     """
 
@@ -73,6 +77,7 @@ class LoadedModel:
     layers: int
     end_tokens: frozenset[int]
     windows: dict[str, int | None] = field(default_factory=dict)
+    packed_layers: int = 0
     exact: bool = True
     inexact_because: str = ""
 
@@ -111,7 +116,10 @@ def load_model(
     model = _load_weights(spec, source, dtype, devices)
     if spec.widen:
         widen(model, spec.widen)
-    return wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model))
+    loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model))
+    if spec.pack and devices.kind == "cpu":
+        loaded.packed_layers = pack(model)
+    return loaded
 
 
 def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConfig:

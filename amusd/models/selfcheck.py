@@ -13,14 +13,16 @@ from torch import Tensor
 
 from amusd.errors import ModelError
 from amusd.models.loading import LoadedModel
-from amusd.models.runner import Rows, Runner, round_up
+from amusd.models.runner import CPU_BLOCK_CELLS, Rows, Runner
 
 WIDTHS = (4, 8, 16)
 BATCHES = (2, 4, 8)
 BLOCKS = (16, 64, 512)
 _PREFIX = 21  # tokens before the compared ones; not a multiple of 4, so that prefill has a padded tail
 _STEPS = 16
-_LENGTHS = (170, 333, 447)  # cells attended where blocks are compared
+_LENGTHS = (447, 390, 333, 201, 170)  # cells attended where blocks are compared, longest first
+_DISTINCT = 128  # of those cells; repeated to the length
+_LONG = 1024 + 16  # cells of the neighbour that makes a pass long
 _AGREEMENT_MIN = 0.99  # cosine of centred logits; a model that ignores masks or positions is far below
 
 
@@ -78,16 +80,18 @@ def self_check(runner: Runner) -> SelfCheck:
     slots = min(runner.slots_max, max(BATCHES))
     bench = _Bench(loaded, slots, block)
     reference = bench.chain(width=1)
+    decoded = bench.snapshot()
     check_honoured(bench, reference)
     tried = tuple(count for count in BATCHES if count <= slots)
+    blocks = _blocks_that_agree(loaded, (*BLOCKS, block))
     return SelfCheck(
         block=block,
-        block_agrees=_block_agrees(loaded, block),
-        blocks=tuple(size for size in BLOCKS if _block_agrees(loaded, size)),
+        block_agrees=block in blocks,
+        blocks=tuple(size for size in BLOCKS if size in blocks),
         widths=tuple(width for width in WIDTHS if torch.equal(bench.chain(width), reference)),
         batches=tuple(count for count in tried if torch.equal(bench.chain(_STEPS, count), reference)),
         batches_tried=tried,
-        prefill=bench.prefill_agrees(),
+        prefill=bench.prefill_writes(decoded),
         reason="" if loaded.exact else loaded.inexact_because,
     )
 
@@ -97,7 +101,7 @@ class _Bench:
 
     def __init__(self, loaded: LoadedModel, slots: int, block: int) -> None:
         context = _PREFIX + _STEPS
-        self.runner = Runner(loaded, slots=slots, context=context, block=block, spare_cells=1024 + block)
+        self.runner = Runner(loaded, slots=slots, context=context, block=block)
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(loaded.vocabulary_size, (slots, context), generator=generator)
         self.tokens: list[list[int]] = tokens.tolist()
@@ -124,35 +128,45 @@ class _Bench:
             parts.append(logits[0, :width])
         return torch.cat(parts)
 
-    def prefill_agrees(self) -> bool:
-        """Whether the cells that decoding wrote in slot 0 are those of one prefill, bit for bit."""
-        self.chain(width=1)
-        written = range(_PREFIX + _STEPS)
-        decoded = self.runner.cells.snapshot(0, written)
+    def snapshot(self) -> list[Tensor]:
+        """Copies of the written cells of slot 0, all layers."""
+        layers = self.runner.cells.snapshot(0, range(_PREFIX + _STEPS))
+        return [tensor for layer in layers for tensor in layer]
+
+    def prefill_writes(self, cells: list[Tensor]) -> bool:
+        """Whether one prefill writes these cells in slot 0, bit for bit."""
         self.runner.prefill(0, self.tokens[0], 0, 0)
-        prefilled = self.runner.cells.snapshot(0, written)
-        pairs = zip(decoded, prefilled, strict=True)
-        return all(torch.equal(a, b) for old, new in pairs for a, b in zip(old, new, strict=True))
+        return all(torch.equal(a, b) for a, b in zip(self.snapshot(), cells, strict=True))
 
 
-def _block_agrees(loaded: LoadedModel, block: int) -> bool:
-    """Whether rows keep their bits when the attended length grows by whole blocks."""
-    bench = _Bench(loaded, len(_LENGTHS) + 1, block)
-    for slot, length in enumerate(_LENGTHS):
-        # Few cells show no difference, as most sums stay whole; so the slot's own cells are repeated.
-        start = bench.start(slot)
-        bench.runner.move(slot, [cell % start for cell in range(start, length)], range(start, length))
-        rows = bench.rows(slot, 0, _STEPS)
-        rows.cells, rows.seen = range(length, length + _STEPS), range(length)
-        rows.ancestors = [rows.cells[: row + 1] for row in range(_STEPS)]
-        alone = bench.runner.forward([rows])[0]
-        for longer in (round_up(length + _STEPS, block) + block, 1024 + block):
-            # A neighbour that sees so many cells makes the pass that long; what they hold does not matter.
-            neighbour = Rows(len(_LENGTHS), [0], [0], [longer - 1], range(longer - 1), [[longer - 1]])
-            together = bench.runner.forward([rows, neighbour])[0]
-            if not torch.equal(alone, together):
-                return False
-    return True
+def _blocks_that_agree(loaded: LoadedModel, sizes: Sequence[int]) -> set[int]:
+    """The paddings of the attended length whose bits are those of a much longer attended length."""
+    distinct = min(_DISTINCT, (loaded.context or _DISTINCT) - _STEPS)
+    runner = Runner(loaded, slots=2, context=distinct + _STEPS, block=CPU_BLOCK_CELLS, spare_cells=_LONG)
+    slot, other = runner.open(), runner.open()
+    generator = torch.Generator().manual_seed(1)
+    tokens: list[int] = torch.randint(
+        loaded.vocabulary_size, (distinct + _STEPS,), generator=generator
+    ).tolist()
+    runner.prefill(slot, tokens[:distinct], 0, 0)
+    # Few cells show no difference, because their sums stay whole; so they are repeated.
+    longest = range(distinct, max(_LENGTHS))
+    runner.move(slot, [cell % distinct for cell in longest], longest)
+    # A neighbour that sees so many cells makes the pass that long; what they hold does not matter.
+    neighbour = Rows(other, [0], [0], [_LONG], range(_LONG), [[_LONG]])
+    agree = set(sizes)
+    for length in _LENGTHS:
+        cells = range(length, length + _STEPS)
+        paths = [cells[: row + 1] for row in range(_STEPS)]
+        positions = range(distinct, distinct + _STEPS)
+        rows = Rows(slot, tokens[distinct:], positions, cells, range(length), paths)
+        runner.block = CPU_BLOCK_CELLS
+        reference = runner.forward([rows, neighbour])[0]
+        for size in tuple(agree):
+            runner.block = size
+            if not torch.equal(runner.forward([rows])[0], reference):
+                agree.remove(size)
+    return agree
 
 
 def check_honoured(bench: _Bench, chain: Tensor) -> None:

@@ -120,5 +120,10 @@ def _earliest(keys: Tensor) -> Tensor:
     if keys.device.type == "cpu":
         # numpy's argmin keeps the first of equals and is ten times as fast as torch's on a CPU.
         return torch.from_numpy(keys.numpy().argmin(axis=1))
+    return _earliest_anywhere(keys)
+
+
+def _earliest_anywhere(keys: Tensor) -> Tensor:
+    """The same on any device: torch's argmin promises nothing about equals."""
     ids = torch.arange(keys.shape[1], device=keys.device)
     return ids.where(keys == keys.amin(dim=1, keepdim=True), keys.shape[1]).amin(dim=1)

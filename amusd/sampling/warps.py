@@ -66,7 +66,6 @@ class TopP(LogitsProcessor):
         nominees = (probabilities >= floor).nonzero()[:, 0]  # [nominees], ascending
         ranked, order = probabilities.index_select(0, nominees).sort(descending=True, stable=True)
         before = ranked.cumsum(dim=0, dtype=torch.float64).sub_(ranked)  # mass of more likely tokens
-        before[0] = 0.0  # the most likely token always stays
         kept = nominees.index_select(0, order[before < self._top_p])
         warped = torch.full_like(scores, -torch.inf)
         warped[0].index_copy_(0, kept, row.index_select(0, kept))

@@ -63,9 +63,9 @@ class Engine(threading.Thread, Generic[E]):
 
     def run(self) -> None:
         """Load, then work until stopped. A crash ends the process: the launcher starts a fresh one."""
-        if self._cores:
-            pin_thread(self._cores)
         try:
+            if self._cores:
+                pin_thread(self._cores)
             self.load()
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the model
             self.loaded.set_exception(error)

@@ -7,7 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -17,6 +17,10 @@ from amusd.tracing import Recorder
 from amusd.transport.server import start_server
 from amusd.workers.engine import Engine, Stop
 from amusd.workers.service import WorkerServicer
+
+if TYPE_CHECKING:
+    from amusd.drafters import Drafter
+    from amusd.workers.verifier import Verifier
 
 SWITCH_INTERVAL_SECONDS = 0.0005  # the default, 5 ms, would let one thread hold a frame back for half a pass
 VERSIONS = ("torch", "transformers", "grpcio", "protobuf", "msgpack")
@@ -70,14 +74,14 @@ async def _start_target(
     from amusd.speculation.target import Limits, TargetEndpoint
     from amusd.workers.target import TargetServicer
     from amusd.workers.target_engine import TargetEngine
-    from amusd.workers.verifier import Verifier, load_verifier
-
     mode, count = options["mode"], options["num_speculative_tokens"]
     limits = Limits() if mode == "alone" else Limits(window=draft_policy(mode, count).window)
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
-    def build() -> tuple[Verifier, TargetEndpoint]:
+    def build() -> tuple["Verifier", TargetEndpoint]:
+        from amusd.workers.verifier import load_verifier  # imports torch: only once the thread is pinned
+
         verifier = load_verifier(options, device)
         details.update(verifier.describe())
         return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits)
@@ -94,7 +98,6 @@ async def _start_target(
 async def _start_draft(
     options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
 ) -> RunningWorker:
-    from amusd.drafters import Drafter, load_drafter
     from amusd.policies.drafting import draft_policy
     from amusd.speculation.drafter import DrafterEndpoint
     from amusd.workers.draft import DraftServicer
@@ -104,7 +107,9 @@ async def _start_draft(
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
-    def build() -> tuple[Drafter, DrafterEndpoint]:
+    def build() -> tuple["Drafter", DrafterEndpoint]:
+        from amusd.drafters import load_drafter
+
         drafter = load_drafter(options | {"window": policy.window}, device)
         details.update(drafter.describe())
         return drafter, DrafterEndpoint(incarnation, policy.window)

@@ -7,7 +7,7 @@ stream what is newest.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from amusd.errors import AmusdError, InputError, ProtocolError
 from amusd.orders import Order
@@ -20,7 +20,9 @@ from amusd.tracing import Recorder
 from amusd.transport.codec import encode_commits, encode_map, encode_target
 from amusd.transport.link import Link
 from amusd.workers.engine import Engine
-from amusd.workers.verifier import Verifier
+
+if TYPE_CHECKING:
+    from amusd.workers.verifier import Verifier
 
 ControlLink = Link[target_pb2.TargetEvent]
 DrafterLink = Link[target_pb2.TargetFrame]
@@ -114,7 +116,7 @@ class TargetEngine(Engine[TargetInput]):
 
     def __init__(
         self,
-        build: Callable[[], tuple[Verifier, TargetEndpoint]],
+        build: Callable[[], tuple["Verifier", TargetEndpoint]],
         policy: VerifyPolicy,
         recorder: Recorder,
         cores: tuple[int, ...],

@@ -66,7 +66,7 @@ class Desk:
 
     def open(self, request, prompt, params, seed):
         self.drafter.open(request, prompt, len(prompt), params, seed)
-        self.endpoint.on_open(request, prompt, CONTEXT)
+        self.endpoint.on_open(request, prompt, self.drafter.length_max)
         self.endpoint.on_attached(Attached(request, len(prompt), ()))
         self.prompts[request] = list(prompt)
         self.samplers[request] = RowSampler(
@@ -154,6 +154,17 @@ def test_many_missed_tokens_are_caught_up_with(model):
     desk.step()
     desk.commit(1, [choice % VOCAB for choice in range(3, 40)])
     assert desk.step() == 1
+
+
+def test_a_log_may_outgrow_the_drafts_context(model):
+    desk = Desk(model, ChainPolicy(3))
+    desk.open(1, list(range(40)), SETTINGS[0], seed=2)
+    desk.commit(1, [7] * (CONTEXT - 42))
+    assert [desk.step(), desk.step()] == [1, 0]  # the last position that the draft has
+    desk.commit(1, [8] * 30)
+    assert desk.endpoint.log(1).length > desk.drafter.length_max
+    assert desk.step() == 0
+    desk.close(1)
 
 
 @pytest.mark.parametrize("params", SETTINGS[:2], ids=["greedy", "sampled"])

@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import sys
 import threading
 import time
 
@@ -102,9 +103,15 @@ def test_a_worker_killed_while_loading_fails_the_start(launcher, spec, eventuall
     killer.join()
 
 
+def test_a_process_that_cannot_be_started_fails_the_start(launcher, spec, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(WorkerError, match=r"could not be started: .*No such file"):
+        launcher.start([spec()])
+
+
 def test_a_load_that_takes_too_long_is_given_up(spec):
     launcher = LocalLauncher(start_seconds_max=0.3)
-    with pytest.raises(WorkerError, match=r"^target worker 0 did not start within 0 seconds$"):
+    with pytest.raises(WorkerError, match=r"^target worker 0 did not start within 0\.3 seconds$"):
         launcher.start([spec(fail="hang")])
     assert psutil.Process().children(recursive=True) == []
 

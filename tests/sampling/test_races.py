@@ -88,7 +88,7 @@ def test_the_law_is_exponential():
     assert distance * math.sqrt(count) < math.sqrt(math.log(2 / 1e-6) / 2)
 
 
-@pytest.mark.parametrize("tail", [1e-3, 1e-5])
+@pytest.mark.parametrize("tail", [1e-3, 1e-4])
 def test_rare_events_are_as_frequent_as_they_should_be(tail):
     """Poisson counts of very small and very large E, five standard deviations: one in a million."""
     values = RaceNoise(seed=2, vocabulary_size=5000).rows(range(400)).double().exp()
@@ -141,13 +141,13 @@ def test_a_token_has_the_same_noise_in_a_larger_vocabulary():
 @pytest.mark.parametrize("vocabulary_size", [10, 2048, 50000])
 def test_the_cache_is_bounded_and_evicts_what_was_used_longest_ago(vocabulary_size):
     noise = RaceNoise(8, vocabulary_size)
+    noise.rows([0])
+    made = noise._blocks[0]
     for position in range(200):
         noise.rows([0, position])
     kept = sum(len(block) for block in noise._blocks.values())
     assert kept <= 32
-    made = noise._blocks[0]
-    noise.rows([0])
-    assert noise._blocks[0] is made  # used in every call, so still there
+    assert noise._blocks[0] is made  # used in every call, so never evicted and made again
 
 
 def test_callers_may_write_into_what_they_get():

@@ -11,6 +11,7 @@ from scipy.stats import chi2
 
 from amusd.params import SamplingParams
 from amusd.sampling import RowSampler
+from amusd.sampling.sampler import _earliest, _earliest_anywhere
 
 FALSE_ALARM = 1e-6
 LAW_P = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.06, 0.03, 0.01])
@@ -56,7 +57,7 @@ def test_winners_follow_the_softmax_at_a_temperature():
 
 def test_winners_follow_the_truncated_law():
     law = torch.where(LAW_P >= 0.1, LAW_P, 0.0)
-    assert_law(draws(LAW_P, top_k=4), law / law.sum())
+    assert_law(draws(LAW_P, count=10_000, top_k=4), law / law.sum())
 
 
 def test_unlikely_tokens_of_a_large_vocabulary_win_as_often_as_they_should():
@@ -112,6 +113,14 @@ def test_greedy_has_no_noise_and_takes_the_lowest_id_of_equals():
     found = one.candidates(arrivals[1:3], 2)
     assert found[0][0][0] == 299
     assert [token for token, _ in found[1]] == [40, 200]
+
+
+def test_other_devices_break_ties_as_the_cpu_does():
+    generator = torch.Generator().manual_seed(3)
+    keys = torch.randint(0, 6, (200, 40), generator=generator).float()
+    keys[7] = torch.inf
+    lowest = [row.index(min(row)) for row in keys.tolist()]
+    assert _earliest(keys).tolist() == _earliest_anywhere(keys).tolist() == lowest
 
 
 def test_candidates_are_the_first_arrivals_with_their_share():
