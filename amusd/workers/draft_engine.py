@@ -159,8 +159,9 @@ class DraftEngine(Engine[DraftInput]):
                 assert_never(event)
 
     def _open(self, order: Order) -> None:
+        length_max = min(order.length_max, self.drafter.length_max)
         if order.request in self._open_requests:
-            self._apply(self.endpoint.on_open(order.request, order.tokens, order.length_max))
+            self._apply(self.endpoint.on_open(order.request, order.tokens, length_max))
             return
         started = self._recorder.now_ns()
         try:
@@ -180,7 +181,7 @@ class DraftEngine(Engine[DraftInput]):
             self._events.append(draft_pb2.DraftEvent(refused=refused))
             return
         self._open_requests.add(order.request)
-        self.endpoint.on_open(order.request, order.tokens, order.length_max)
+        self.endpoint.on_open(order.request, order.tokens, length_max)
         self._recorder.record("prefill", started, request=order.request)
 
     def _abort(self, request: RequestId) -> None:
