@@ -23,6 +23,7 @@ from amusd.tracing import chrome_trace
 
 T = TypeVar("T")
 Prompt = str | Sequence[int]
+Job = tuple[str | None, list[int], SamplingParams]
 CLOSE_SECONDS_MAX = 1.0
 
 
@@ -79,10 +80,10 @@ class LLM:
         many = _as_list(prompts)
         settings = _settings_for(many, params)
 
-        async def decode_all() -> list[RequestOutput]:
-            return await asyncio.gather(*(self._decode(p, s) for p, s in zip(many, settings, strict=True)))
-
-        return self._call(decode_all())
+        jobs = [(*self._encode(prompt), setting) for prompt, setting in zip(many, settings, strict=True)]
+        for _, tokens, setting in jobs:
+            self._coordinator.check(tokens, setting)
+        return self._call(self._decode_all(jobs))
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
@@ -110,8 +111,17 @@ class LLM:
         finally:
             task.cancel()
 
-    async def _decode(self, prompt: Prompt, params: SamplingParams) -> RequestOutput:
-        text, tokens = self._encode(prompt)
+    async def _decode_all(self, jobs: Sequence[Job]) -> list[RequestOutput]:
+        tasks = [asyncio.create_task(self._decode(*job)) for job in jobs]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _decode(self, text: str | None, tokens: list[int], params: SamplingParams) -> RequestOutput:
         finished: RequestOutput | None = None
         async with aclosing(self._coordinator.stream(text, tokens, params)) as chunks:
             async for chunk in chunks:
@@ -126,8 +136,8 @@ class LLM:
             return prompt, list(self._tokenizer.encode(prompt))
         return None, list(prompt)
 
-    def chat_prompt(self, message: str) -> str:
-        """The prompt that the tokenizer's chat template makes of one user message.
+    def chat_prompt(self, message: str) -> list[int]:
+        """The prompt, as token ids, that the tokenizer's chat template makes of one user message.
 
         Raises:
             InputError: the tokenizer has no chat template.
@@ -135,8 +145,11 @@ class LLM:
         if not self._tokenizer.chat_template:
             remedy = "the tokenizer has no chat template: leave --chat out, or use a chat model"
             raise InputError("chat", self.config.target, remedy)
-        messages = [{"role": "user", "content": message}]
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        # As ids, not as text: encoding the text again would add a second beginning-of-text token.
+        text = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
+        )
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     # -- looking at it -------------------------------------------------------------------------
 

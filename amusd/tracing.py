@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-EVENTS_MAX = 200_000
+EVENTS_MAX = 20_000  # some minutes of decoding, at most 25 MB a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,14 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One worker's events on the coordinator's clock."""
+    """One worker's events on the coordinator's clock.
+
+    ``incarnation`` is what a drafter's node ids are scoped to.
+    """
 
     name: str
-    events: tuple[Event, ...]
+    events: tuple[Event, ...] = ()
+    incarnation: int = 0
 
     def slices(self, name: str) -> list[Event]:
         """The slices with this name, in time order."""
@@ -105,7 +109,7 @@ def chrome_trace(tracks: Sequence[Track]) -> dict[str, Any]:
     """
     origin = min((event.start_ns for track in tracks for event in track.events), default=0)
     rows: list[dict[str, Any]] = []
-    made: dict[tuple[str, int, int], tuple[int, int]] = {}  # (drafter, request, node) -> (track, end_ns)
+    made: dict[tuple[int, int, int], tuple[int, int]] = {}  # (incarnation, request, node) -> (track, ns)
     for index, track in enumerate(tracks):
         rows.append({"ph": "M", "name": "process_name", "pid": index, "args": {"name": track.name}})
         for event in track.events:
@@ -122,12 +126,12 @@ def chrome_trace(tracks: Sequence[Track]) -> dict[str, Any]:
             else:
                 rows.append({**row, "ph": "i", "s": "p", "args": arguments})
             for request, node in event.arguments.get("nodes", ()):
-                made[(track.name, request, node)] = (index, event.start_ns)
+                made[(track.incarnation, request, node)] = (index, event.start_ns)
     arrows = 0
     for index, track in enumerate(tracks):
         for event in track.events:
-            for drafter, request, node in event.arguments.get("aliases", ()):
-                source = made.get((drafter, request, node))
+            for incarnation, request, node in event.arguments.get("aliases", ()):
+                source = made.get((incarnation, request, node))
                 if source is None:
                     continue
                 arrows += 1

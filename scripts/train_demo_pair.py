@@ -12,7 +12,7 @@ The stages, each resumable (run the same command again):
                 arXiv 2310.08461: forward KL); the larger one starts from the target's first layers
     export      bf16 safetensors, held-out prompts, and the measurements of the model card
 
-    python scripts/train_demo_pair.py --work-dir /tmp/demo-pair --out-dir amusd/models/demo
+    python scripts/train_demo_pair.py --work-dir demo-pair --out-dir amusd/models/demo
 """
 
 import argparse
@@ -412,10 +412,12 @@ def write_prompts(held_out: list[tuple[str, str]], tokenizer: Tokenizer, path: P
     rows = []
     for name, text in held_out:
         lines = text.splitlines(keepends=True)
-        for start in range(40, len(lines), 160):
+        for start in range(40, len(lines), 90):
             ids = tokenizer.encode("".join(lines[start : start + 60])).ids
             if len(ids) > 200:
                 rows.append({"prompt": tokenizer.decode(ids[:128]), "source": name, "line": start + 1})
+    if len(rows) < count:
+        raise SystemExit(f"the held-out files give {len(rows)} prompts, {count} are wanted")
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(7))[:count].tolist()
     with path.open("w", encoding="utf-8") as file:
         for i in chosen:

@@ -46,6 +46,8 @@ def main() -> int:
         .splitlines()
     )
     prompts = [json.loads(line)["prompt"] for line in lines[: options.prompts]]
+    if len(prompts) < options.prompts:
+        parser.error(f"--prompts: {options.prompts}: there are {len(prompts)}")
     failures = 0
     for temperature in (0.0, 1.0):
         print(

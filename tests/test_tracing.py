@@ -55,11 +55,11 @@ def test_a_recorder_forgets_nothing_recent_and_returns_it_in_order():
 
 
 def test_the_trace_draws_an_arrow_from_a_proposal_to_the_pass_that_verified_it():
-    draft = Track("draft 0", (Event("draft", 1_000, 3_000, {"rows": 1, "nodes": [(1, 7)]}),))
+    draft = Track("draft 0", (Event("draft", 1_000, 3_000, {"rows": 1, "nodes": [(1, 7)]}),), 99)
     target = Track(
         "target",
         (
-            Event("pass", 4_000, 9_000, {"verified": 1, "aliases": [("draft 0", 1, 7)]}),
+            Event("pass", 4_000, 9_000, {"verified": 1, "aliases": [(99, 1, 7), (98, 1, 7)]}),
             Event("rollback", 9_000, 9_000, {"request": 1}),
         ),
     )

@@ -24,6 +24,7 @@ from amusd.speculation.messages import RequestId
 from amusd.tracing import Track
 
 ATTACH_SECONDS_MAX = 5.0
+CONNECT_POLL_SECONDS = 0.01
 INFO_TIMEOUT_SECONDS = 10.0
 AWAY_SECONDS_MAX = 120.0
 
@@ -74,7 +75,13 @@ class Coordinator:
         for draft in self.drafts:
             draft.start()
         self._watch = asyncio.create_task(self._watch_target())
-        await self.target.connected.wait()
+        until = time.monotonic() + AWAY_SECONDS_MAX
+        while not self.target.connected.is_set():
+            if self._failure is not None:
+                raise self._failure
+            if time.monotonic() > until:
+                raise unreachable("the target", AWAY_SECONDS_MAX)
+            await asyncio.sleep(CONNECT_POLL_SECONDS)
         info = await self.target.info(INFO_TIMEOUT_SECONDS)
         if info is None:
             raise WorkerError("the target accepted a connection but does not answer: see its log")
@@ -123,7 +130,7 @@ class Coordinator:
             InputError: the prompt is empty, too long or not of this vocabulary.
             WorkerError: the target is gone for good.
         """
-        self._check(tokens, params)
+        self.check(tokens, params)
         async with self._places:
             request = self._open(tokens, params)
             identity = request.order.request
@@ -135,7 +142,12 @@ class Coordinator:
                 for session in self.sessions:
                     session.abort(identity)
 
-    def _check(self, tokens: Sequence[int], params: SamplingParams) -> None:
+    def check(self, tokens: Sequence[int], params: SamplingParams) -> None:
+        """Refuse what cannot be decoded.
+
+        Raises:
+            InputError: names the field and what is wrong with it.
+        """
         facts = self.facts
         if not tokens:
             raise InputError("prompt", "", "it is empty: give at least one token")

@@ -22,7 +22,7 @@ RECONNECT_SECONDS_MIN = 0.05
 RECONNECT_SECONDS_MAX = 1.0
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT_SECONDS = 1.5
-TRACE_TIMEOUT_SECONDS = 5.0
+TRACE_TIMEOUT_SECONDS = 2.0
 
 
 class WorkerSession(ABC, Generic[Command, Reply]):
@@ -149,7 +149,7 @@ class WorkerSession(ABC, Generic[Command, Reply]):
 
     async def track(self, since_ns: int) -> Track:
         """What the worker did since a moment of our clock; empty when it cannot be asked."""
-        empty = Track(self.name, ())
+        empty = Track(self.name)
         if self._channel is None:
             return empty
         request = common_pb2.TraceRequest(since_ns=max(0, since_ns + self._clock_offset_ns))
@@ -159,7 +159,7 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         except grpc.aio.AioRpcError:
             return empty
         events = (Event(*row).shifted(self._clock_offset_ns) for row in unpack(reply.events, self.name))
-        return Track(self.name, tuple(events))
+        return Track(self.name, tuple(events), reply.incarnation)
 
     # -- what each kind of worker means ----------------------------------------------------------
 

@@ -11,6 +11,7 @@ from amusd.coordinator.session import PROBE_SECONDS, WorkerSession
 from amusd.errors import AmusdError, InputError, WorkerError
 from amusd.rpc.v1 import common_pb2, draft_pb2, draft_pb2_grpc, target_pb2, target_pb2_grpc
 from amusd.speculation.messages import Commit, RequestId
+from amusd.tracing import Track
 from amusd.transport.codec import decode_commits, decode_map
 from amusd.workers.service import order_to_wire
 
@@ -167,6 +168,10 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
             for request in self._live.values():
                 request.note(f"{self.name} was lost at token {request.output_length}")
             self._silent = True
+
+    async def track(self, since_ns: int) -> Track:
+        """What the drafter did; empty, without asking, while it does not answer."""
+        return Track(self.name) if self._silent else await super().track(since_ns)
 
     def _note(self, what: str) -> None:
         if self._silent:

@@ -6,18 +6,17 @@ of the target's, and its runners-up are the likeliest corrections (arXiv 2504.15
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from amusd.devices import DeviceSpec
 from amusd.drafters.base import Candidates, Expansion
 from amusd.errors import InputError
-from amusd.models import ModelSpec, Runner, load_model, load_tokenizer
+from amusd.models import ModelSpec, Runner, default_context, load_config, load_model
 from amusd.models.draft_cells import DraftCells, NodeRow
+from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.params import SamplingParams
 from amusd.sampling import RowSampler
 from amusd.speculation.messages import NodeId, RequestId
-
-CONTEXT_DEFAULT: Final = 2048
 
 
 @dataclass(slots=True)
@@ -33,9 +32,10 @@ class ModelDrafter:
     Args:
         cells: of the model's runner, with a scratch cell for each node of a request's window.
         vocabulary_size: tokens that the target knows; no other is ever proposed.
+        check: shown by `describe`; a draft need not be exact, but one that is not is a hint.
     """
 
-    def __init__(self, cells: DraftCells, vocabulary_size: int) -> None:
+    def __init__(self, cells: DraftCells, vocabulary_size: int, check: SelfCheck | None = None) -> None:
         loaded = cells.runner.loaded
         if vocabulary_size > loaded.vocabulary_size:
             remedy = (
@@ -44,6 +44,7 @@ class ModelDrafter:
             raise InputError("draft", loaded.name, remedy)
         self._cells = cells
         self._vocabulary_size = vocabulary_size
+        self._check = check
         self._requests: dict[RequestId, _Request] = {}
 
     @property
@@ -61,6 +62,7 @@ class ModelDrafter:
             "dtype": dtype,
             "vocabulary_size": self._vocabulary_size,
             "max_model_len": self.length_max,
+            "self_check": self._check.lines() if self._check else [],
         }
 
     def open(
@@ -168,9 +170,9 @@ def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelD
         role="draft",
     )
     slots, window = options["max_requests"], options["window"]
-    loaded = load_model(spec, device, slots=slots, context=options["max_model_len"], spare_cells=window)
-    context = options["max_model_len"] or min(loaded.context or CONTEXT_DEFAULT, CONTEXT_DEFAULT)
+    # A draft that holds fewer positions than the target helps as far as it reaches.
+    context = min(filter(None, (options["max_model_len"], default_context(load_config(spec)))))
+    loaded = load_model(spec, device, slots=slots, context=context, spare_cells=window)
     runner = Runner(loaded, slots=slots, context=context, spare_cells=window)
-    tokenizer = load_tokenizer(spec.name, role="draft", revision=spec.revision)
-    vocabulary_size = min(len(tokenizer), loaded.vocabulary_size)
-    return ModelDrafter(DraftCells(runner, window), vocabulary_size)
+    vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)
+    return ModelDrafter(DraftCells(runner, window), vocabulary_size, self_check(runner))

@@ -1,4 +1,4 @@
-"""The process that the local launcher starts: `python -m amusd.launchers.worker_main ROLE --spec JSON`.
+"""The process that the local launcher starts: `python -m amusd worker ROLE --spec JSON`.
 
 It reports once when it serves, or why it cannot, and ends with whoever started it.
 """

@@ -1,7 +1,15 @@
 """Models: loading, KV cells, and the runner that takes many requests' trees through one model."""
 
 from amusd.models.draft_cells import DraftCells, NodeRow
-from amusd.models.loading import LoadedModel, ModelSpec, load_config, load_model, load_tokenizer, wrap_model
+from amusd.models.loading import (
+    LoadedModel,
+    ModelSpec,
+    default_context,
+    load_config,
+    load_model,
+    load_tokenizer,
+    wrap_model,
+)
 from amusd.models.runner import Rows, Runner
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.sizes import cells_bytes
@@ -20,6 +28,7 @@ __all__ = [
     "TargetCells",
     "cells_bytes",
     "check_vocabularies",
+    "default_context",
     "load_config",
     "load_model",
     "load_tokenizer",

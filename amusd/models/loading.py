@@ -25,6 +25,9 @@ from amusd.models.widening import widen
 Dtype = Literal["bfloat16", "float32", "auto"]
 
 
+CONTEXT_DEFAULT = 2048  # positions
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What to load.
@@ -120,6 +123,12 @@ def load_model(
     if spec.pack and devices.kind == "cpu":
         loaded.packed_layers = pack(model)
     return loaded
+
+
+def default_context(config: PreTrainedConfig) -> int:
+    """The context where the caller names none: the model's own positions, at most 2,048."""
+    limit: int | None = getattr(text_config(config), "max_position_embeddings", None)
+    return min(limit or CONTEXT_DEFAULT, CONTEXT_DEFAULT)
 
 
 def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConfig:

@@ -51,7 +51,7 @@ class SelfCheck:
 
     @property
     def exact(self) -> bool:
-        """Whether every shape that the engine uses agrees: output is the same bytes in every mode."""
+        """Whether every shape that was tried agrees: then output is the same bytes in every mode."""
         shapes = self.widths == WIDTHS and self.batches == self.batches_tried
         return shapes and self.block_agrees and self.prefill and not self.reason
 

@@ -147,9 +147,7 @@ class DraftEngine(Engine[DraftInput]):
                 self._say_link(True, "")
             case TargetLeft(link, reason):
                 if self._target is link:
-                    self._target = None
-                    self.endpoint.on_link_lost()
-                    self._say_link(False, reason)
+                    self._leave_target(reason)
             case TargetSaid(link, message):
                 if self._target is link:
                     self._hear(message)
@@ -202,7 +200,11 @@ class DraftEngine(Engine[DraftInput]):
             self._abort(request)
 
     def _hear(self, message: Attached | Commit | Close) -> None:
-        change = self.endpoint.on_message(message)
+        try:
+            change = self.endpoint.on_message(message)
+        except ProtocolError as error:
+            self._leave_target(str(error))
+            return
         if isinstance(message, Close):
             self._forget(message.request)
         elif change is not None:
@@ -219,6 +221,14 @@ class DraftEngine(Engine[DraftInput]):
             self._recorder.mark("committed", committed=nodes)
         if change.rolled_back:
             self._recorder.mark("rollback", request=change.request, length=change.length)
+
+    def _leave_target(self, reason: str) -> None:
+        """End the stream, if it has not ended yet; the worker dials again."""
+        if self._target is not None:
+            self._target.close()
+            self._target = None
+            self.endpoint.on_link_lost()
+            self._say_link(False, reason)
 
     def _say_link(self, attached: bool, reason: str) -> None:
         state = draft_pb2.LinkState(attached=attached, reason=reason)

@@ -74,6 +74,7 @@ async def _start_target(
     from amusd.speculation.target import Limits, TargetEndpoint
     from amusd.workers.target import TargetServicer
     from amusd.workers.target_engine import TargetEngine
+
     mode, count = options["mode"], options["num_speculative_tokens"]
     limits = Limits() if mode == "alone" else Limits(window=draft_policy(mode, count).window)
     recorder, incarnation = Recorder(), secrets.randbits(63)

@@ -44,7 +44,7 @@ class WorkerServicer(common_pb2_grpc.WorkerServicer):
             [event.name, event.start_ns, event.end_ns, event.arguments]
             for event in self._recorder.since(request.since_ns)
         ]
-        return common_pb2.TraceReply(clock_ns=self._recorder.now_ns(), events=pack(events))
+        return common_pb2.TraceReply(incarnation=self._incarnation, events=pack(events))
 
 
 def order_from_wire(message: common_pb2.Open) -> Order:

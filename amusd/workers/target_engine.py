@@ -127,6 +127,7 @@ class TargetEngine(Engine[TargetInput]):
         self._recorder = recorder
         self._control: ControlLink | None = None
         self._drafters: dict[DrafterId, DrafterLink] = {}
+        self._incarnations: dict[DrafterId, int] = {}
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
         self._refused: list[target_pb2.TargetEvent] = []
@@ -155,7 +156,7 @@ class TargetEngine(Engine[TargetInput]):
                 self.endpoint.on_abort(request)
                 self._forget(request)
             case FeedGap(have):
-                self.endpoint.on_feed_have(have)
+                self._rewind_feed(have)
             case DrafterJoined(drafter, link, hello):
                 self._attach(drafter, link, hello)
             case DrafterLeft(drafter):
@@ -177,14 +178,19 @@ class TargetEngine(Engine[TargetInput]):
                 self.verifier.open(order)
                 self._prefilling.append(request)
         except ProtocolError as error:
-            assert self._control is not None
-            self._control.close(error)
+            self._drop_coordinator(error)
         except InputError as error:
             self.endpoint.on_drop(request)
             refused = common_pb2.Refused(
                 request=request, field=error.field, value=str(error.value), remedy=error.remedy
             )
             self._refused.append(target_pb2.TargetEvent(refused=refused))
+
+    def _rewind_feed(self, have: Have) -> None:
+        try:
+            self.endpoint.on_feed_have(have)
+        except ProtocolError as error:
+            self._drop_coordinator(error)
 
     def _forget(self, request: RequestId) -> None:
         """Free what the request held here; its log is the endpoint's."""
@@ -211,11 +217,13 @@ class TargetEngine(Engine[TargetInput]):
         if replaced is not None:
             self._detach(replaced, ProtocolError("the same drafter attached again on a newer stream"))
         self._drafters[drafter] = link
+        self._incarnations[drafter] = hello.incarnation
         self._recorder.mark("drafter attached", drafter=drafter)
 
     def _detach(self, drafter: DrafterId, reason: AmusdError | None) -> None:
         link = self._drafters.pop(drafter, None)
         if link is not None:
+            del self._incarnations[drafter]
             link.close(reason)
             self.endpoint.on_detach(drafter)
             self._recorder.mark("drafter detached", drafter=drafter)
@@ -256,7 +264,7 @@ class TargetEngine(Engine[TargetInput]):
         """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
         if self._prefilling:
             self._prefill()
-        elif self._decoding and self._deadline() <= self.now():
+        if self._decoding and self._deadline() <= self.now():
             self._pass()
         self._publish()
 
@@ -272,7 +280,7 @@ class TargetEngine(Engine[TargetInput]):
     def _pass(self) -> None:
         chains = self._choose()
         aliases = [
-            (drafter, request, node)
+            (self._incarnations[drafter], request, node)
             for request, chain in chains.items()
             for member in chain
             for drafter, node in member.aliases

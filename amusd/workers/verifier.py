@@ -7,7 +7,7 @@ import torch
 
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError
-from amusd.models import ModelSpec, Runner, load_model
+from amusd.models import ModelSpec, Runner, default_context, load_config, load_model
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.target_cells import TargetCells
 from amusd.orders import Order
@@ -15,7 +15,6 @@ from amusd.sampling import RowSampler
 from amusd.speculation.messages import RequestId
 
 PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
-MODEL_LENGTH_DEFAULT = 2048  # tokens, where the caller names no length
 
 
 class Verifier:
@@ -121,10 +120,8 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
         widen=options["widen"],
         role="target",
     )
-    slots, context = options["max_requests"], options["max_model_len"]
+    slots, context = options["max_requests"], options["max_model_len"] or default_context(load_config(spec))
     loaded = load_model(spec, device, slots=slots, context=context)
-    if context is None:
-        context = min(loaded.context or MODEL_LENGTH_DEFAULT, MODEL_LENGTH_DEFAULT)
     if options["num_speculative_tokens"] >= context:
         remedy = f"give less than max_model_len, {context}"
         raise InputError("num_speculative_tokens", options["num_speculative_tokens"], remedy)

@@ -84,9 +84,9 @@ class TraceRequest(_message.Message):
     def __init__(self, since_ns: _Optional[int] = ...) -> None: ...
 
 class TraceReply(_message.Message):
-    __slots__ = ("clock_ns", "events")
-    CLOCK_NS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("incarnation", "events")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
-    clock_ns: int
+    incarnation: int
     events: bytes
-    def __init__(self, clock_ns: _Optional[int] = ..., events: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, incarnation: _Optional[int] = ..., events: _Optional[bytes] = ...) -> None: ...
