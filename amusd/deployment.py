@@ -13,6 +13,7 @@ from amusd.devices import (
     other_cores,
     parse_device,
 )
+from amusd.errors import ModelError
 from amusd.launchers.base import Launcher, WorkerSpec
 from amusd.launchers.local import LocalLauncher
 from amusd.models.families import text_config
@@ -106,6 +107,10 @@ def load_tokenizer_checked(config: EngineConfig) -> Any:
         return tokenizer, text_config(load_config(spec)).vocab_size
 
     tokenizer, size = read(config.target, "target", config.revision)
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"target: {config.target}: its tokenizer has no tokenizer.json; give a model that has one"
+        )
     if config.draft is not None:
         draft, draft_size = read(config.draft, "draft", config.draft_revision)
         check_vocabularies(tokenizer, size, draft, draft_size, draft_name=config.draft)

@@ -1,12 +1,13 @@
 """The Python API: `LLM` starts the workers, decodes, and leaves nothing behind."""
 
 import asyncio
+import concurrent.futures
 import json
 import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from amusd.config import EngineConfig
 from amusd.coordinator.coordinator import Coordinator
 from amusd.deployment import launcher_for, load_tokenizer_checked, plan_deployment
 from amusd.devices import pin_thread
-from amusd.errors import AmusdError, InputError
+from amusd.errors import AmusdError, DeviceError, InputError
 from amusd.outputs import Chunk, RequestOutput
 from amusd.params import SamplingParams
 from amusd.tracing import chrome_trace
@@ -25,6 +26,7 @@ T = TypeVar("T")
 Prompt = str | Sequence[int]
 Job = tuple[str | None, list[int], SamplingParams]
 CLOSE_SECONDS_MAX = 1.0
+CLOSED = "this LLM is closed: make a new one"
 
 
 class LLM:
@@ -88,7 +90,7 @@ class LLM:
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
         text, tokens = self._encode(prompt)
-        chunks: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
+        chunks: queue.SimpleQueue[Chunk | Exception | None] = queue.SimpleQueue()
 
         async def pump() -> None:
             try:
@@ -98,18 +100,21 @@ class LLM:
                     async for chunk in source:
                         chunks.put(chunk)
                 chunks.put(None)
-            except BaseException as error:
-                chunks.put(error)
+            except asyncio.CancelledError:
+                chunks.put(AmusdError(CLOSED))
                 raise
+            except Exception as error:  # noqa: BLE001 - raised where the stream is read
+                chunks.put(error)
 
         task = asyncio.run_coroutine_threadsafe(pump(), self._running_loop())
         try:
             while (item := chunks.get()) is not None:
-                if isinstance(item, BaseException):
+                if isinstance(item, Exception):
                     raise item
                 yield item
         finally:
-            task.cancel()
+            if not task.done():
+                task.cancel()
 
     async def _decode_all(self, jobs: Sequence[Job]) -> list[RequestOutput]:
         tasks = [asyncio.create_task(self._decode(*job)) for job in jobs]
@@ -179,25 +184,32 @@ class LLM:
         if hasattr(self, "_coordinator"):
             await self._coordinator.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
         if others:
             await asyncio.wait(others, timeout=CLOSE_SECONDS_MAX)
 
     def _run_loop(self, io_cores: tuple[int, ...]) -> None:
         if io_cores:
-            pin_thread(io_cores)
+            with suppress(DeviceError):  # cores that went away meanwhile cost speed, not the engine
+                pin_thread(io_cores)
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._closed:
-            raise AmusdError("this LLM is closed: make a new one")
+            raise AmusdError(CLOSED)
         return self._loop
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the coordinator's loop; Ctrl-C here cancels it there."""
+        if self._closed:
+            work.close()
         future = asyncio.run_coroutine_threadsafe(work, self._running_loop())
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise AmusdError(CLOSED) from None
         except BaseException:
             future.cancel()
             raise
@@ -206,13 +218,15 @@ class LLM:
         """Stop the workers; safe to call again."""
         if self._closed:
             return
-        if self._thread.is_alive():
-            self._call(self._disconnect())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._closed = True
-        self._loop.close()
-        self._launcher.close()
+        try:
+            if self._thread.is_alive():
+                self._call(self._disconnect())
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+            self._loop.close()
+        finally:
+            self._closed = True
+            self._launcher.close()
 
     def __enter__(self) -> Self:
         return self
@@ -224,6 +238,8 @@ class LLM:
 
 
 def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    if not isinstance(prompts, Sequence):
+        raise InputError("prompts", prompts, "give text, a list of token ids, or a list of such prompts")
     if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
         return [prompts]  # type: ignore[list-item]
     return list(prompts)  # type: ignore[arg-type]

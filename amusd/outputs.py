@@ -10,7 +10,9 @@ class RequestMetrics:
 
     Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's
     own token included; ``overlap`` is time in which both sides computed over wall time of the decode
-    phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end.
+    phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the
+    engine's while the request ran, whatever else ran beside it. After a target was lost the counts and
+    rates are those since it came back.
     """
 
     tokens_per_second: float

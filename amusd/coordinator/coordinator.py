@@ -25,8 +25,10 @@ from amusd.tracing import Track
 
 ATTACH_SECONDS_MAX = 5.0
 CONNECT_POLL_SECONDS = 0.01
+AWAY_POLL_SECONDS = 1.0
 INFO_TIMEOUT_SECONDS = 10.0
-AWAY_SECONDS_MAX = 120.0
+STATISTICS_SECONDS_MAX = 1.0
+AWAY_SECONDS_MAX = 1800.0  # as long as a launcher gives a large model to load
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Coordinator:
         self._live: dict[RequestId, LiveRequest] = {}
         self._places = asyncio.Semaphore(requests_max)
         self._failure: AmusdError | None = None
-        self.target = TargetSession("target", target_address, self._fail, self._live)
+        self.target = TargetSession("target", target_address, self._fail, self._live, self._retarget)
         self.drafts = [
             DraftSession(f"draft {i}", address, self._note_lost_draft, self._live, target_address)
             for i, address in enumerate(draft_addresses)
@@ -206,6 +208,8 @@ class Coordinator:
             finished = None
             if ended:
                 spans += text.finish()
+                if not request.finished:
+                    await self._stop(request)
                 reason = "stop" if text.stopped else str(request.ledger.final)
                 finished = await self._finish(request, prompt, text.text, output, reason)
             tokens = tuple(token for token, _ in fresh[:used])
@@ -214,10 +218,19 @@ class Coordinator:
             if ended:
                 return
 
+    async def _stop(self, request: LiveRequest) -> None:
+        """End a request whose text is complete; the target answers with its last commit and the counts."""
+        request.output_ended_ns = time.monotonic_ns()
+        self.target.abort(request.order.request)
+        with suppress(TimeoutError, AmusdError):
+            async with asyncio.timeout(STATISTICS_SECONDS_MAX):
+                while not request.finished:
+                    await request.next()
+
     async def _finish(
         self, request: LiveRequest, prompt: str | None, text: str, output: list[int], reason: str
     ) -> RequestOutput:
-        target, drafts = await self.tracks(request.started_ns)
+        target, drafts = await self.tracks(request.started_ns) if self.drafts else (Track("target"), [])
         return RequestOutput(
             prompt=prompt,
             prompt_token_ids=request.order.tokens,
@@ -225,7 +238,7 @@ class Coordinator:
             token_ids=tuple(output),
             finish_reason=reason,
             seed=request.order.seed,
-            metrics=request_metrics(request, target, drafts),
+            metrics=request_metrics(request, len(output), target, drafts),
             notes=tuple(request.notes),
         )
 
@@ -242,22 +255,24 @@ class Coordinator:
         for request in self._live.values():
             request.fail(error)
 
+    def _retarget(self) -> None:
+        """A target said welcome: it may live elsewhere than the last one."""
+        for draft in self.drafts:
+            draft.retarget()
+
     def _note_lost_draft(self, error: AmusdError) -> None:
         for request in self._live.values():
             request.note(f"a drafter is gone for good: {error}")
 
     async def _watch_target(self) -> None:
-        """Fail what waits for a target that stays away too long; tell drafters where it lives."""
+        """Fail what waits for a target that stays away too long."""
         away_since: float | None = None
         while True:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(AWAY_POLL_SECONDS)
             if self.target.connected.is_set():
-                if away_since is not None:
-                    for draft in self.drafts:
-                        draft.retarget()
                 away_since = None
-            else:
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > AWAY_SECONDS_MAX:
-                    for request in self._live.values():
-                        request.fail(unreachable("the target", AWAY_SECONDS_MAX))
+                continue
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > AWAY_SECONDS_MAX:
+                for request in self._live.values():
+                    request.fail(unreachable("the target", AWAY_SECONDS_MAX))

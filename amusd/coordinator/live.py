@@ -19,6 +19,7 @@ class LiveRequest:
     started_ns: int = field(default_factory=time.monotonic_ns)
     first_commit_ns: int | None = None
     last_commit_ns: int | None = None
+    output_ended_ns: int | None = None  # where a stop string ended the text
     statistics: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)

@@ -7,16 +7,19 @@ from amusd.outputs import RequestMetrics
 from amusd.tracing import Track, committed_drafts, overlap_ns
 
 
-def request_metrics(request: LiveRequest, target: Track, drafters: Sequence[Track]) -> RequestMetrics:
+def request_metrics(
+    request: LiveRequest, output_length: int, target: Track, drafters: Sequence[Track]
+) -> RequestMetrics:
     """Metrics of a request whose last commit is here.
 
     Args:
+        output_length: tokens of output, up to a stop string.
         target: the target's events since the request began, on the coordinator's clock.
         drafters: the same of each drafter.
     """
     counts = request.statistics or {}
     first = request.first_commit_ns or request.started_ns
-    last = request.last_commit_ns or first
+    last = request.output_ended_ns or request.last_commit_ns or first
     decode_ns = max(1, last - first)
     passes = target.slices("pass")
     both = useful = 0
@@ -27,7 +30,7 @@ def request_metrics(request: LiveRequest, target: Track, drafters: Sequence[Trac
     pass_count = counts.get("passes", 0)
     seconds = max(1, last - request.started_ns) / 1e9
     return RequestMetrics(
-        tokens_per_second=request.output_length / seconds,
+        tokens_per_second=output_length / seconds,
         acceptance_rate=accepted / verified if verified else 0.0,
         mean_acceptance_length=counts.get("committed", 0) / pass_count if pass_count else 0.0,
         passes=pass_count,

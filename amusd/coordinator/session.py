@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 import grpc
@@ -43,7 +43,7 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         self.round_trip_seconds: float | None = None
         self._address = address
         self._on_failure = on_failure
-        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._commands: asyncio.Queue[Command | None] = asyncio.Queue()
         self._channel: grpc.aio.Channel | None = None
         self._clock_offset_ns = 0  # the worker's clock minus ours
         self._task: asyncio.Task[None] | None = None
@@ -64,21 +64,22 @@ class WorkerSession(ABC, Generic[Command, Reply]):
             self._commands.put_nowait(command)
 
     async def _run(self) -> None:
+        try:
+            await self._stay_connected()
+        except AmusdError as error:
+            self._on_failure(error)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: whoever waits must hear of it
+            self._on_failure(WorkerError(f"{self.name}: {type(error).__name__}: {error}"))
+
+    async def _stay_connected(self) -> None:
+        """Connect again after each break, a little later after each failure."""
         wait_seconds = RECONNECT_SECONDS_MIN
         while True:
-            try:
-                address = self._address()
-            except AmusdError as error:
-                self._on_failure(error)
-                return
-            async with grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
+            async with grpc.aio.insecure_channel(self._address(), options=CLIENT_OPTIONS) as channel:
                 self._channel = channel
                 try:
                     if await self._converse(channel):
                         wait_seconds = RECONNECT_SECONDS_MIN
-                except AmusdError as error:
-                    self._on_failure(error)
-                    return
                 finally:
                     self._channel = None
             await asyncio.sleep(wait_seconds)
@@ -102,21 +103,24 @@ class WorkerSession(ABC, Generic[Command, Reply]):
             reason = error.details() or error.code().name
             self.on_lost(reason)
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                raise WorkerError(f"{self.name} ended the stream: {reason}") from error
+                raise WorkerError(
+                    f"{self.name} ended the stream: {reason}; start it again for this client"
+                ) from error
         except AmusdError as error:
             self.on_lost(str(error))
         else:
             self.on_lost("the worker closed the stream")
         finally:
             call.cancel()
+            self._commands.put_nowait(None)  # gRPC waits for the end of what we send, even after a failure
             answered = self.connected.is_set()
             self.connected.clear()
         return answered
 
     @staticmethod
-    async def _outgoing(commands: asyncio.Queue[Command]) -> AsyncIterator[Command]:
-        while True:
-            yield await commands.get()
+    async def _outgoing(commands: asyncio.Queue[Command | None]) -> AsyncIterator[Command]:
+        while (command := await commands.get()) is not None:
+            yield command
 
     # -- beside the stream ---------------------------------------------------------------------
 
@@ -124,12 +128,8 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         """Who the worker is, or None when it does not answer in time."""
         if self._channel is None:
             return None
-        try:
-            stub = common_pb2_grpc.WorkerStub(self._channel)
-            reply: common_pb2.InfoReply = await stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds)
-            return reply
-        except grpc.aio.AioRpcError:
-            return None
+        stub = common_pb2_grpc.WorkerStub(self._channel)
+        return await _answer(stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds))
 
     async def _measure_clock(self) -> None:
         """Keep the offset of the fastest of a few round trips; one within the trip counts as none."""
@@ -153,10 +153,9 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         if self._channel is None:
             return empty
         request = common_pb2.TraceRequest(since_ns=max(0, since_ns + self._clock_offset_ns))
-        try:
-            stub = common_pb2_grpc.WorkerStub(self._channel)
-            reply = await stub.Trace(request, timeout=TRACE_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError:
+        stub = common_pb2_grpc.WorkerStub(self._channel)
+        reply = await _answer(stub.Trace(request, timeout=TRACE_TIMEOUT_SECONDS))
+        if reply is None:
             return empty
         events = (Event(*row).shifted(self._clock_offset_ns) for row in unpack(reply.events, self.name))
         return Track(self.name, tuple(events), reply.incarnation)
@@ -176,6 +175,19 @@ class WorkerSession(ABC, Generic[Command, Reply]):
     @abstractmethod
     def on_lost(self, reason: str) -> None:
         """The stream is gone; another attempt follows."""
+
+
+async def _answer(call: Awaitable[Reply]) -> Reply | None:
+    """The reply, or None if the worker did not answer."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError:
+        return None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return None  # the channel was closed under the call
 
 
 def unreachable(name: str, seconds: float) -> WorkerError:

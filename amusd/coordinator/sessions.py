@@ -27,10 +27,16 @@ class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEve
     """Orders to the target, commits from it into the ledgers."""
 
     def __init__(
-        self, name: str, address: Callable[[], str], on_failure: Callable[[AmusdError], None], live: Live
+        self,
+        name: str,
+        address: Callable[[], str],
+        on_failure: Callable[[AmusdError], None],
+        live: Live,
+        on_welcome: Callable[[], None],
     ) -> None:
         super().__init__(name, address, on_failure)
         self._live = live
+        self._tell_of_welcome = on_welcome
         self._incarnation: int | None = None
 
     def open_stream(
@@ -68,11 +74,15 @@ class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEve
         """Open everything that is live, again if need be."""
         for request in self._live.values():
             if self._incarnation is not None:
-                request.note(f"the target came back at token {request.output_length}")
+                again = f"the target came back at token {request.output_length}"
                 if incarnation != self._incarnation:
                     request.ledger.reopen()
+                else:  # frames for it may still be on their way: no drafter takes part in it again
+                    again += ", without drafts from there"
+                request.note(again)
             self.open(request)
         self._incarnation = incarnation
+        self._tell_of_welcome()
 
     def _on_commit(self, commit: Commit) -> None:
         request = self._live.get(commit.request)
@@ -107,7 +117,8 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         self._live = live
         self._target_address = target_address
         self._probe: asyncio.Task[None] | None = None
-        self._silent = False
+        self._away = False  # lost, detached or silent: what the notes have said
+        self._silent = False  # connected, but it does not answer
 
     def start(self) -> None:
         """Connect, and look now and then whether the drafter still answers."""
@@ -151,11 +162,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
                 for request in self._live.values():
                     self.open(request)
             case "link":
-                if reply.link.attached:
-                    self.attached.set()
-                    self._note("came back")
-                else:
-                    self.attached.clear()
+                self._on_link(reply.link.attached, reply.link.reason)
             case "refused":
                 refused = InputError(reply.refused.field, reply.refused.value, reply.refused.remedy)
                 if (refusing := self._live.get(RequestId(reply.refused.request))) is not None:
@@ -167,15 +174,26 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         if self.connected.is_set():
             for request in self._live.values():
                 request.note(f"{self.name} was lost at token {request.output_length}")
-            self._silent = True
+            self._away = True
+
+    def _on_link(self, attached: bool, reason: str) -> None:
+        if attached:
+            self.attached.set()
+            self._note("came back")
+            return
+        if self.attached.is_set():
+            for request in self._live.values():
+                request.note(f"{self.name} lost the target at token {request.output_length} ({reason})")
+            self._away = True
+        self.attached.clear()
 
     async def track(self, since_ns: int) -> Track:
         """What the drafter did; empty, without asking, while it does not answer."""
         return Track(self.name) if self._silent else await super().track(since_ns)
 
     def _note(self, what: str) -> None:
-        if self._silent:
-            self._silent = False
+        if self._away:
+            self._away = self._silent = False
             for request in self._live.values():
                 request.note(f"{self.name} {what} at token {request.output_length}")
 
@@ -191,4 +209,4 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
             elif not answers and self.connected.is_set() and not self._silent:
                 for request in self._live.values():
                     request.note(f"{self.name} stopped answering at token {request.output_length}")
-                self._silent = True
+                self._away = self._silent = True

@@ -171,7 +171,7 @@ def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelD
     )
     slots, window = options["max_requests"], options["window"]
     # A draft that holds fewer positions than the target helps as far as it reaches.
-    context = min(filter(None, (options["max_model_len"], default_context(load_config(spec)))))
+    context = default_context(load_config(spec), options["max_model_len"])
     loaded = load_model(spec, device, slots=slots, context=context, spare_cells=window)
     runner = Runner(loaded, slots=slots, context=context, spare_cells=window)
     vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)

@@ -125,10 +125,11 @@ def load_model(
     return loaded
 
 
-def default_context(config: PreTrainedConfig) -> int:
-    """The context where the caller names none: the model's own positions, at most 2,048."""
+def default_context(config: PreTrainedConfig, wanted: int | None = None) -> int:
+    """As many of the wanted positions as the model has; at most 2,048 where the caller names none."""
+    wanted = wanted or CONTEXT_DEFAULT
     limit: int | None = getattr(text_config(config), "max_position_embeddings", None)
-    return min(limit or CONTEXT_DEFAULT, CONTEXT_DEFAULT)
+    return min(wanted, limit or wanted)
 
 
 def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConfig:

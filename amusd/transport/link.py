@@ -35,8 +35,8 @@ class Link(Generic[Frame]):
         self.reason: Exception | None = None
 
     def send(self, frames: list[Frame]) -> None:
-        """Send these frames, in order; only when ``ready``."""
-        assert self.ready and frames
+        """Send these frames, in order; only when ``ready``. A link that was closed meanwhile drops them."""
+        assert frames and (self.ready or self.closed)
         self.ready = False
         self._call(frames)
 
@@ -76,7 +76,8 @@ async def converse(
     """Both halves of a stream at its server: hand over what comes in, yield what the link sends.
 
     A message is read when the one before it was taken. The stream ends when the peer ends it or the
-    link is closed; a peer that was at fault is told why (INVALID_ARGUMENT).
+    link is closed. A peer that was at fault is told why (INVALID_ARGUMENT), and so is one whose stream
+    broke on a fault of ours (INTERNAL).
     """
 
     async def read() -> None:
@@ -84,7 +85,7 @@ async def converse(
             async for message in incoming:
                 await on_message(message)
             link.close()
-        except AmusdError as error:
+        except Exception as error:  # noqa: BLE001 - a stream that nobody reads must not stay open
             link.close(error)
 
     reader = asyncio.create_task(read())
@@ -92,6 +93,8 @@ async def converse(
         async for frame in link.frames():
             yield frame
         if link.reason is not None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(link.reason))
+            at_fault = isinstance(link.reason, AmusdError)
+            code = grpc.StatusCode.INVALID_ARGUMENT if at_fault else grpc.StatusCode.INTERNAL
+            await context.abort(code, str(link.reason))
     finally:
         reader.cancel()

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import grpc.aio
 
-from amusd.errors import ProtocolError
+from amusd.errors import AmusdError, ProtocolError
 from amusd.rpc.v1 import draft_pb2, draft_pb2_grpc, target_pb2, target_pb2_grpc
 from amusd.speculation.messages import RequestId
 from amusd.transport.codec import decode_target
@@ -86,6 +86,7 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
         """One stream from hello to its end; returns whether the target ever answered."""
         link: Link[target_pb2.DrafterFrame] = Link(self._ready)
         answered, reason = False, "the target closed the stream"
+        await channel.channel_ready()
         call = target_pb2_grpc.TargetStub(channel).Speculate(link.frames())
         try:
             await self._engine.post(engine_events.TargetJoined(link))
@@ -95,7 +96,7 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
                     await self._engine.post(engine_events.TargetSaid(link, message))
         except grpc.aio.AioRpcError as error:
             reason = error.details() or error.code().name
-        except ProtocolError as error:
+        except AmusdError as error:
             reason = str(error)
         finally:
             link.close()

@@ -132,7 +132,8 @@ class DraftEngine(Engine[DraftInput]):
                 self._drop_coordinator(ProtocolError("another coordinator took over this worker"))
                 self._control = link
                 welcome = common_pb2.Welcome(incarnation=self.endpoint.incarnation)
-                link.send([draft_pb2.DraftEvent(welcome=welcome)])
+                state = draft_pb2.LinkState(attached=self._target is not None)
+                link.send([draft_pb2.DraftEvent(welcome=welcome), draft_pb2.DraftEvent(link=state)])
             case CoordinatorLeft(link):
                 if self._control is link:
                     self._drop_coordinator()
@@ -196,6 +197,7 @@ class DraftEngine(Engine[DraftInput]):
         if self._control is not None:
             self._control.close(reason)
             self._control = None
+        self._events.clear()
         for request in list(self._open_requests):
             self._abort(request)
 
@@ -231,8 +233,9 @@ class DraftEngine(Engine[DraftInput]):
             self._say_link(False, reason)
 
     def _say_link(self, attached: bool, reason: str) -> None:
-        state = draft_pb2.LinkState(attached=attached, reason=reason)
-        self._events.append(draft_pb2.DraftEvent(link=state))
+        if self._control is not None:
+            state = draft_pb2.LinkState(attached=attached, reason=reason)
+            self._events.append(draft_pb2.DraftEvent(link=state))
 
     # -- drafting ------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from amusd.devices import pin_thread
 
 E = TypeVar("E")
 
-INBOX_EVENTS_MAX = 4096
+INBOX_EVENTS_MAX = 1024
 INBOX_RETRY_SECONDS = 0.002
 CRASH_EXIT_CODE = 70
 
@@ -82,10 +82,14 @@ class Engine(threading.Thread, Generic[E]):
             os._exit(CRASH_EXIT_CODE)
 
     def _receive(self, wait_seconds: float | None) -> None:
-        """Take every waiting event; wait for the first one (None: as long as it takes)."""
+        """Take what waits, bounded, so that no sender keeps the engine from its work.
+
+        Args:
+            wait_seconds: how long to wait for the first event; None: as long as it takes.
+        """
         try:
             event = self._inbox.get_nowait() if wait_seconds == 0 else self._inbox.get(timeout=wait_seconds)
-            while True:
+            for _ in range(INBOX_EVENTS_MAX):
                 if isinstance(event, Stop):
                     self.stopping = True
                 else:
