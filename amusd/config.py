@@ -5,7 +5,7 @@ Names are those of vLLM and transformers where they have one. An unknown or cont
 """
 
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -19,6 +19,33 @@ DTypeName = Literal["auto", "bfloat16", "float32"]
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
 MODEL_LENGTH_MAX_DEFAULT = 2048  # tokens
+SPECULATIVE_TOKENS_MAX: Final = 64
+REQUESTS_MAX: Final = 256
+
+_DEVICES = "give a device such as cpu:0, cpu:2-5 or cuda:0,cuda:1"
+_REVISION = "give a branch, tag or commit on the hub"
+_REMEDIES: Final = {
+    "target": "give a Hugging Face id, a path, or demo",
+    "draft": "give a Hugging Face id, a path, demo, demo-small or demo-large, or none to decode alone",
+    "target_devices": _DEVICES,
+    "draft_devices": _DEVICES,
+    "launcher": f"give {' or '.join(get_args(LauncherName))}",
+    "mode": f"give one of {', '.join(get_args(Mode))}",
+    "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
+    "dtype": f"give one of {', '.join(get_args(DTypeName))}",
+    "max_model_len": "give a whole number of 2 or more, or leave it out",
+    "max_requests": f"give a whole number from 1 to {REQUESTS_MAX}",
+    "widen": "give a whole number of 1 or more, or 0 to turn it off",
+    "revision": _REVISION,
+    "draft_revision": _REVISION,
+    "trust_remote_code": "give true or false",
+    "quantization_config": "give a mapping, as transformers takes it",
+    "ray_address": "give host:port, or auto",
+    "debug": "give true or false",
+}
+
+Text = Annotated[str, Field(pattern=r"\S")]
+"""With something in it that can be seen."""
 
 
 class EngineConfig(BaseModel):
@@ -53,33 +80,31 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    target: str = Field(EMBEDDED_MODEL, min_length=1)
-    draft: str | None = Field(EMBEDDED_MODEL, min_length=1)
+    target: Text = EMBEDDED_MODEL
+    draft: Text | None = EMBEDDED_MODEL
     target_devices: str | None = None
     draft_devices: str | None = None
     launcher: LauncherName = "ray"
     mode: Mode = "async"
-    num_speculative_tokens: int = Field(7, ge=1, le=64)
+    num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     dtype: DTypeName = "auto"
     max_model_len: int | None = Field(None, ge=2)
-    max_requests: int = Field(8, ge=1, le=256)
+    max_requests: int = Field(8, ge=1, le=REQUESTS_MAX)
     widen: int = Field(0, ge=0)
-    revision: str | None = None
-    draft_revision: str | None = None
+    revision: Text | None = None
+    draft_revision: Text | None = None
     trust_remote_code: bool = False
     quantization_config: dict[str, Any] | None = None
-    ray_address: str | None = None
+    ray_address: Text | None = None
     debug: bool = False
 
     _remarks: tuple[str, ...] = PrivateAttr(())
 
     def __init__(self, **values: Any) -> None:
-        settled, remarks = _settle_draft_and_mode(values)
         try:
-            super().__init__(**settled)
+            super().__init__(**values)  # as given: what mode alone drops is checked too
         except ValidationError as error:
             raise _input_error(error) from None
-        self._remarks = remarks
         for field, text in (("target_devices", self.target_devices), ("draft_devices", self.draft_devices)):
             if text is not None:
                 parse_device(text, field)
@@ -87,6 +112,9 @@ class EngineConfig(BaseModel):
             raise InputError(
                 "ray_address", self.ray_address, "only the ray launcher joins a cluster; drop it"
             )
+        settled, remarks = _settle_draft_and_mode(values)
+        super().__init__(**settled)
+        self._remarks = remarks
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -95,7 +123,11 @@ class EngineConfig(BaseModel):
 
 
 def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Make draft and mode agree, so that afterwards `draft is None` exactly when the mode is `alone`."""
+    """Make draft and mode agree, so that afterwards `draft is None` exactly when the mode is `alone`.
+
+    Args:
+        values: each valid by itself.
+    """
     target, mode = values.get("target", EMBEDDED_MODEL), values.get("mode")
     if values.get("draft", EMBEDDED_MODEL) in (None, NO_DRAFT):
         if mode in ("async", "sync"):
@@ -105,7 +137,7 @@ def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tupl
     if mode == "alone":
         remarks = ("mode alone: the draft is not loaded",) if "draft" in values else ()
         return {**values, "draft": None, "draft_devices": None}, remarks
-    if "draft" not in values and isinstance(target, str) and target not in ("", EMBEDDED_MODEL):
+    if "draft" not in values and target != EMBEDDED_MODEL:
         remedy = f"name a small model with the tokenizer of {target}, or none to decode with the target alone"
         raise InputError("draft", "(not given)", remedy)
     return values, ()
@@ -114,11 +146,10 @@ def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tupl
 def _input_error(error: ValidationError) -> InputError:
     """The first problem that pydantic found, in the project's own form."""
     problem = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    field = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         known = list(EngineConfig.model_fields)
         near = get_close_matches(field, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
         return InputError(field, problem["input"], f"there is no such option; {hint}")
-    text = problem["msg"].removeprefix("Input ").removeprefix("should ")
-    return InputError(field, problem["input"], f"should {text}")
+    return InputError(field, problem["input"], _REMEDIES[field])

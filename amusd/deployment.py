@@ -103,8 +103,8 @@ def load_tokenizer_checked(config: EngineConfig) -> Any:
     def read(name: str, role: Role, revision: str | None) -> tuple[Any, int]:
         trust = config.trust_remote_code
         spec = ModelSpec(name, role=role, revision=revision, trust_remote_code=trust)
-        tokenizer = load_tokenizer(name, role, revision=revision, trust_remote_code=trust)
-        return tokenizer, text_config(load_config(spec)).vocab_size
+        size = text_config(load_config(spec)).vocab_size  # first, so that a broken model is named as such
+        return load_tokenizer(name, role, revision=revision, trust_remote_code=trust), size
 
     tokenizer, size = read(config.target, "target", config.revision)
     if not tokenizer.is_fast:

@@ -14,7 +14,7 @@ class InputError(AmusdError, ValueError):
 
     Args:
         field: the option or parameter as the caller wrote it, such as `temperature`.
-        value: what was given; shown as it is.
+        value: what was given; shown as it is, or quoted where nothing could be seen.
         remedy: what is wrong with it and what to give instead.
     """
 
@@ -26,7 +26,8 @@ class InputError(AmusdError, ValueError):
 
     def __str__(self) -> str:
         """`field: value: remedy`."""
-        shown = self.value if isinstance(self.value, str) and self.value else repr(self.value)
+        plain = isinstance(self.value, str) and self.value.strip() and self.value.isprintable()
+        shown = self.value if plain else repr(self.value)
         return f"{self.field}: {shown}: {self.remedy}"
 
 

@@ -43,10 +43,17 @@ _REMEDIES: Final = {
 
 
 def _as_tuple(value: object) -> object:
-    """A list becomes a tuple, so that frozen means frozen; one string becomes a tuple of it."""
+    """A list becomes a tuple, so that frozen means frozen; one string a tuple of it, None an empty one."""
+    if value is None:
+        return ()
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _as_mapping(value: object) -> object:
+    """None becomes an empty mapping."""
+    return {} if value is None else value
 
 
 TokenId = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
@@ -56,7 +63,7 @@ Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
 
 
 class SamplingParams(BaseModel):
-    """The settings of one request; immutable.
+    """The settings of one request; immutable. None for `stop`, `stop_token_ids` or `logit_bias` is empty.
 
     Attributes:
         temperature: divides the logits; 0 (and anything below 1e-5) takes the most likely token.
@@ -97,7 +104,9 @@ class SamplingParams(BaseModel):
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     repetition_penalty: float = Field(default=1.0, gt=0.0)
-    logit_bias: dict[TokenId, Bias] = Field(default_factory=dict, max_length=LOGIT_BIASES_MAX)
+    logit_bias: Annotated[
+        dict[TokenId, Bias], BeforeValidator(_as_mapping), Field(max_length=LOGIT_BIASES_MAX)
+    ] = Field(default_factory=dict)
 
     def __init__(self, **values: Any) -> None:
         try:

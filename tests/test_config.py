@@ -61,6 +61,12 @@ def test_a_dumped_configuration_reads_back_the_same(values: dict[str, Any]) -> N
         ({"num_speculative_tokens": "7"}, "num_speculative_tokens"),
         ({"max_model_len": 1}, "max_model_len"),
         ({"max_requests": 257}, "max_requests"),
+        ({"mode": "alone", "draft": ""}, "draft"),
+        ({"mode": "alone", "draft_devices": "garbage"}, "draft_devices"),
+        ({"draft": "none", "draft_devices": 3}, "draft_devices"),
+        ({"target": " "}, "target"),
+        ({"revision": ""}, "revision"),
+        ({"ray_address": ""}, "ray_address"),
         ({"widen": -1}, "widen"),
         ({"trust_remote_code": "yes"}, "trust_remote_code"),
         ({"launcher": "local", "ray_address": "auto"}, "ray_address"),
@@ -70,6 +76,29 @@ def test_refused_value_names_the_field(values: dict[str, Any], field: str) -> No
     with pytest.raises(InputError) as refused:
         EngineConfig(**values)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("field", EngineConfig.model_fields)
+def test_every_field_has_a_remedy_in_our_words(field: str) -> None:
+    with pytest.raises(InputError, match=rf"^{field}: <object .*>: give "):
+        EngineConfig(**{field: object()})
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"target": ""}, "target: '': give a Hugging Face id, a path, or demo"),
+        ({"num_speculative_tokens": 0}, "num_speculative_tokens: 0: give a whole number from 1 to 64"),
+        ({"num_speculative_tokens": 65}, "num_speculative_tokens: 65: give a whole number from 1 to 64"),
+        ({"max_requests": 257}, "max_requests: 257: give a whole number from 1 to 256"),
+        ({"widen": -1}, "widen: -1: give a whole number of 1 or more, or 0 to turn it off"),
+        ({"max_model_len": 1}, "max_model_len: 1: give a whole number of 2 or more, or leave it out"),
+    ],
+)
+def test_a_value_out_of_range_is_told_the_range(values: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError) as refused:
+        EngineConfig(**values)
+    assert str(refused.value) == line
 
 
 @pytest.mark.parametrize("field", ["target_devices", "draft_devices"])

@@ -96,4 +96,5 @@ def test_errors_are_one_line_and_survive_a_process_boundary() -> None:
 
     error = InputError("stop", "", "give at least one character")
     assert str(error) == "stop: '': give at least one character"
+    assert str(InputError("stop", " \n", "give text")) == "stop: ' \\n': give text"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -125,6 +125,11 @@ def test_a_lone_stop_string_is_a_list_of_one():
     assert SamplingParams(stop="END").stop == SamplingParams(stop=["END"]).stop == ("END",)
 
 
+def test_none_is_empty_where_vllm_has_none():
+    assert SamplingParams(stop=None, stop_token_ids=None, logit_bias=None) == SamplingParams()
+    assert SamplingParams.from_dict({"logit_bias": None}).logit_bias == {}
+
+
 @pytest.mark.parametrize(("temperature", "greedy"), [(0, True), (9e-6, True), (2e-5, False), (1, False)])
 def test_a_temperature_too_small_to_divide_by_means_greedy(temperature, greedy):
     assert SamplingParams(temperature=temperature).greedy is greedy

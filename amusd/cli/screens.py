@@ -169,7 +169,8 @@ def summary(output: RequestOutput, *, alone: bool) -> list[tuple[str, str]]:
         ("rollbacks", f"{metrics.rollbacks}"),
         ("foreseen corrections", f"{metrics.foreseen_corrections}"),
         ("stale nodes", f"{metrics.stale_nodes}"),
-        ("both sides computed", f"{metrics.overlap:.1%} of the time, useful {metrics.useful_overlap:.1%}"),
+        ("both sides computed", f"{metrics.overlap:.1%} of the decode time"),
+        ("both usefully", f"{metrics.useful_overlap:.1%} of the decode time"),
     ]
 
 

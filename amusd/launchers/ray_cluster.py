@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -20,6 +21,7 @@ CPUS_MIN = 2
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MiB; nothing of ours goes through the store
 CONNECT_SECONDS_MAX = 5.0
 STOP_SECONDS_MAX = 5.0
+_ADDRESS = re.compile(r"(?:\w+://)?(?:\[([\da-fA-F:]+)\]|([^\s/:\[\]]+)):(\d{1,5})")
 _SOCKET_FOLDER = "/tmp"  # a long TMPDIR would not leave room for Ray's socket names (107 bytes)
 
 
@@ -86,8 +88,11 @@ class RayCluster:
 
     def _join(self, logs: dict[str, Any]) -> None:
         try:
-            _check_reachable(self._address)
+            if self._address != "auto":
+                _check_reachable(*_host_and_port(self._address))
             ray.init(address=self._address, **logs)
+        except InputError:
+            raise
         except (OSError, RuntimeError, ValueError) as error:
             remedy = (
                 f"cannot join this cluster ({_one_line(error)}); run `ray start --head` there, or name none"
@@ -155,11 +160,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _check_reachable(address: str) -> None:
-    """Raise OSError or ValueError unless something listens there: Ray would try for two minutes."""
-    if address != "auto":
-        host, _, port = address.rpartition("//")[2].rpartition(":")
-        socket.create_connection((host, int(port)), CONNECT_SECONDS_MAX).close()
+def _host_and_port(address: str) -> tuple[str, int]:
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match[3]) < 2**16:
+        raise InputError("ray_address", address, "give host:port, or auto")
+    return match[1] or match[2], int(match[3])
+
+
+def _check_reachable(host: str, port: int) -> None:
+    """Raise OSError unless something listens there: Ray would try for two minutes."""
+    socket.create_connection((host, port), CONNECT_SECONDS_MAX).close()
 
 
 @contextmanager

@@ -1,16 +1,19 @@
 """Loading a causal LM and its tokenizer with transformers' own options."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
+    __version__,
 )
 
 from amusd.devices import DeviceSpec
@@ -69,6 +72,7 @@ class LoadedModel:
         windows: the masks that its layers need (`families.mask_windows`).
         packed_layers: linear layers whose weights are packed.
         exact: passes can agree bit for bit; False: exact up to rounding (`inexact_because` says why).
+        role: what it was loaded as, for errors.
     """
 
     name: str
@@ -83,6 +87,7 @@ class LoadedModel:
     packed_layers: int = 0
     exact: bool = True
     inexact_because: str = ""
+    role: Role = "target"
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -115,11 +120,11 @@ def load_model(
     _check_options(spec, config, context)
     if spec.quantization is None and getattr(config, "quantization_config", None) is None:
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
-        sizes.check_fits(spec.name, devices, _weights_bytes(spec, config, dtype), cells)
+        sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
     model = _load_weights(spec, source, dtype, devices)
     if spec.widen:
         widen(model, spec.widen)
-    loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model))
+    loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model), role=spec.role)
     if spec.pack and devices.kind == "cpu":
         loaded.packed_layers = pack(model)
     return loaded
@@ -143,19 +148,21 @@ def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConf
     try:
         with quiet():
             config: PreTrainedConfig = AutoConfig.from_pretrained(source.path, **_options(spec, source))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{spec.role}: {spec.name}: {_first_line(error)}") from error
-    check_supported(config, spec.name)
+    except Exception as error:  # other people's files raise errors of many kinds
+        raise ModelError(f"{spec.role}: {spec.name}: {_config_problem(spec, source, error)}") from error
+    check_supported(config, spec.name, spec.role)
     return config
 
 
-def wrap_model(model: Any, name: str = "model", end_tokens: frozenset[int] | None = None) -> LoadedModel:
+def wrap_model(
+    model: Any, name: str = "model", end_tokens: frozenset[int] | None = None, role: Role = "target"
+) -> LoadedModel:
     """Make a transformers model that is already in memory ready to run.
 
     Raises:
         ModelError: a model that cannot be run.
     """
-    check_supported(model.config, name)
+    check_supported(model.config, name, role)
     install(model)
     model.eval()
     part = text_config(model.config)
@@ -172,6 +179,7 @@ def wrap_model(model: Any, name: str = "model", end_tokens: frozenset[int] | Non
         windows=mask_windows(model.config),
         exact=exact,
         inexact_because=reason,
+        role=role,
     )
 
 
@@ -191,8 +199,11 @@ def load_tokenizer(
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 source.path, **_options(spec, source)
             )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{role}: {name}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+    except Exception as error:  # other people's files raise errors of many kinds
+        raise ModelError(
+            f"{role}: {name}: its tokenizer cannot be loaded ({_one_line(error)}); "
+            "give a model with its tokenizer's files, such as tokenizer.json"
+        ) from error
     return tokenizer
 
 
@@ -203,14 +214,17 @@ def _check_options(spec: ModelSpec, config: PreTrainedConfig, context: int | Non
     limit = getattr(text_config(config), "max_position_embeddings", None)
     if context is not None and limit is not None and context > limit:
         raise InputError(
-            "max_model_len", context, f"{spec.name} holds {limit} positions; give at most {limit}"
+            "max_model_len",
+            context,
+            f"the {spec.role} {spec.name} holds {limit} positions; give at most that",
         )
     if not spec.widen:
         return
     if spec.quantization is not None:
         raise InputError("widen", spec.widen, "a quantized model cannot be widened; drop one of the two")
     if spec.widen < sizes.ffn_size(config):
-        remedy = f"the FFNs of {spec.name} have {sizes.ffn_size(config)} neurons already; give at least that"
+        own = f"the FFNs of the {spec.role} {spec.name} have {sizes.ffn_size(config)} neurons already"
+        remedy = f"{own}; give at least that"
         raise InputError("widen", spec.widen, remedy)
 
 
@@ -239,8 +253,10 @@ def _load_weights(spec: ModelSpec, source: Source, dtype: torch.dtype, devices: 
     try:
         with quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(source.path, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise ModelError(f"{who}: cannot be loaded: {_first_line(error)}") from error
+    except Exception as error:  # other people's files raise errors of many kinds
+        raise ModelError(
+            f"{who}: its weights cannot be loaded ({_one_line(error)}); check its files and its options"
+        ) from error
     model, info = loaded
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
@@ -262,7 +278,7 @@ def _choose_experts(model: Any) -> tuple[bool, str]:
         try:
             model.set_experts_implementation("batched_mm")
         except (ValueError, ImportError) as error:
-            return False, f"its experts cannot run as batched_mm: {_first_line(error)}"
+            return False, f"its experts cannot run as batched_mm: {_one_line(error)}"
         return True, ""
     return False, "its experts run as one product per expert, whose rows depend on what else was routed there"
 
@@ -292,5 +308,27 @@ def _token_set(tokens: int | list[int] | None) -> frozenset[int]:
     return frozenset([tokens] if isinstance(tokens, int) else tokens)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def _config_problem(spec: ModelSpec, source: Source, error: Exception) -> str:
+    """Why transformers makes no configuration of these files, and what to do about it."""
+    values: Any = None
+    with suppress(OSError, ValueError, TypeError), quiet():
+        values, _ = PreTrainedConfig.get_config_dict(source.path, **_options(spec, source))
+    if isinstance(values, dict):
+        own_code, kind = values.get("auto_map"), values.get("model_type")
+        if isinstance(own_code, dict) and "AutoConfig" in own_code:
+            if not spec.trust_remote_code:
+                return (
+                    "it comes with its own code; set trust_remote_code if you trust it, or give another model"
+                )
+        elif not isinstance(kind, str):
+            return "its config.json names no model_type; give a causal language model"
+        elif kind not in CONFIG_MAPPING:
+            return (
+                f"transformers {__version__} does not know its model_type {kind}; "
+                "update transformers, or give another model"
+            )
+    return f"its config.json cannot be used ({_one_line(error)}); mend it, or give another model"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

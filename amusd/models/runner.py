@@ -81,7 +81,7 @@ class Runner:
         spare_cells: int = 0,
     ) -> None:
         if loaded.context is not None and context > loaded.context:
-            remedy = f"{loaded.name} holds {loaded.context} positions; give at most {loaded.context}"
+            remedy = f"the {loaded.role} {loaded.name} holds {loaded.context} positions; give at most that"
             raise InputError("max_model_len", context, remedy)
         self.loaded = loaded
         self.slots_max = slots

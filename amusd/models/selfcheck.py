@@ -195,10 +195,10 @@ def check_honoured(bench: _Bench, chain: Tensor) -> None:
         (tree[[1, 3]], _plain(runner.loaded, [*trunk, *right])[first:]),
     )
     if runner.cells.layers_written == 0 or min(_agreement(a, b) for a, b in pairs) < _AGREEMENT_MIN:
-        kind = runner.loaded.config.model_type
+        loaded = runner.loaded
         raise ModelError(
-            f"{runner.loaded.name}: {kind} does not follow 4-D attention masks, positions and cells, "
-            "so it cannot be run as trees: not supported"
+            f"{loaded.role}: {loaded.name}: {loaded.config.model_type} does not follow 4-D attention masks, "
+            "positions and cells, so it cannot be run as trees; give another model"
         )
 
 

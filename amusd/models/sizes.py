@@ -69,7 +69,7 @@ def _ffn_field(config: PreTrainedConfig) -> str:
     for field in ("intermediate_size", "n_inner", "ffn_dim"):
         if hasattr(config, field):
             return field
-    raise ModelError(f"{config.model_type}: the size of its FFN is not known")
+    raise ModelError(f"target: the size of {config.model_type}'s FFNs is not known; leave widen at 0")
 
 
 def available_bytes(devices: DeviceSpec) -> int:
@@ -86,8 +86,13 @@ def available_bytes(devices: DeviceSpec) -> int:
     return int(free) if limit == "max" else min(int(free), int(limit) - used)
 
 
-def check_fits(name: str, devices: DeviceSpec, weights: int, cells: int) -> None:
+def check_fits(who: str, devices: DeviceSpec, weights: int, cells: int) -> None:
     """Refuse before loading what does not fit.
+
+    Args:
+        who: role and name of the model.
+        devices: where it is to run.
+        weights, cells: bytes.
 
     Raises:
         ModelError: with the sizes and what to lower.
@@ -95,7 +100,7 @@ def check_fits(name: str, devices: DeviceSpec, weights: int, cells: int) -> None
     free = available_bytes(devices)
     if (weights + cells) * HEADROOM > free:
         raise ModelError(
-            f"{name} does not fit on {devices}: weights {weights / 2**30:.2f} GiB and cells "
+            f"{who}: does not fit on {devices}: weights {weights / 2**30:.2f} GiB and cells "
             f"{cells / 2**30:.2f} GiB, {free / 2**30:.2f} GiB free; lower max_model_len or max_requests, "
             "take more devices, or a smaller model"
         )

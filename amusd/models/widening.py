@@ -39,7 +39,9 @@ def widen(model: Any, ffn: int) -> Any:
         raise InputError("widen", ffn, f"the model's FFNs have {old} neurons already; give at least {old}")
     blocks = [module for module in model.modules() if _is_ffn(module)]
     if len(blocks) != text_config(model.config).num_hidden_layers:
-        raise ModelError(f"{model.config.model_type}: only plain and gated FFNs can be widened")
+        raise ModelError(
+            f"target: {model.config.model_type}: only plain and gated FFNs can be widened; leave widen at 0"
+        )
     generator = torch.Generator().manual_seed(0)
     for block in blocks:
         for name in _INPUTS:

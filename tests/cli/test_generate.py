@@ -54,7 +54,8 @@ def test_pipe_gets_the_text_alone_and_stderr_the_summary(
         "rollbacks: 1",
         "foreseen corrections: 1",
         "stale nodes: 3",
-        "both sides computed: 62.5% of the time, useful 50.0%",
+        "both sides computed: 62.5% of the decode time",
+        "both usefully: 50.0% of the decode time",
     ]
     assert engines[0].closed
 

@@ -106,10 +106,17 @@ def test_close_leaves_no_process(launcher):
     assert psutil.Process().children(recursive=True) == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_a_cluster_that_does_not_answer_is_refused_at_once(spec, address):
     with pytest.raises(InputError, match=rf"^ray_address: {address}: cannot join this cluster"):
         RayLauncher(address=address).start([spec()])
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "host:port", "host:99999", "a b:1"])
+def test_what_is_no_address_is_told_the_form_of_one(spec, address):
+    with pytest.raises(InputError) as refused:
+        RayLauncher(address=address).start([spec()])
+    assert str(refused.value) == f"ray_address: {address}: give host:port, or auto"
 
 
 def test_nothing_outlives_ctrl_c(driver, eventually):

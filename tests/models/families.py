@@ -51,6 +51,17 @@ def _sizes(**more: Any) -> dict[str, Any]:
     }
 
 
+def _gemma_sizes() -> dict[str, Any]:
+    """With its scaled embeddings tied to the LM head, a random Gemma repeats one token for ever."""
+    return _sizes(
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=WINDOW,
+        layer_types=_MIXED,
+        tie_word_embeddings=False,
+    )
+
+
 FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": lambda: LlamaConfig(**_sizes()),
     "qwen2": lambda: Qwen2Config(**_sizes()),
@@ -60,12 +71,8 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
     "qwen3": lambda: Qwen3Config(**_sizes(head_dim=16)),
     "mistral": lambda: MistralConfig(**_sizes(sliding_window=None)),
     "mistral-window": lambda: MistralConfig(**_sizes(sliding_window=WINDOW)),
-    "gemma2": lambda: Gemma2Config(
-        **_sizes(head_dim=16, query_pre_attn_scalar=16, sliding_window=WINDOW, layer_types=_MIXED)
-    ),
-    "gemma3": lambda: Gemma3TextConfig(
-        **_sizes(head_dim=16, query_pre_attn_scalar=16, sliding_window=WINDOW, layer_types=_MIXED)
-    ),
+    "gemma2": lambda: Gemma2Config(**_gemma_sizes()),
+    "gemma3": lambda: Gemma3TextConfig(**_gemma_sizes()),
     "gpt2": lambda: GPT2Config(
         vocab_size=VOCABULARY,
         n_embd=64,

@@ -20,6 +20,8 @@ from transformers import (
     T5Config,
 )
 
+from amusd.config import EngineConfig
+from amusd.deployment import load_tokenizer_checked
 from amusd.devices import DeviceSpec
 from amusd.errors import AmusdError, InputError, ModelError
 from amusd.models import (
@@ -136,12 +138,43 @@ def test_a_folder_without_configuration(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path), "draft")
 
 
-def test_a_broken_configuration(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ModelError) as caught:
-        load_config(ModelSpec(str(tmp_path)))
-    assert one_line(caught.value).startswith(f"target: {tmp_path}: ")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"its config.json cannot be used \(.* not a valid JSON file\); mend it, or give another model"),
+        ("[1]", r"its config.json cannot be used \(.*\); mend it, or give another model"),
+        ('{"hidden_size": 8}', "its config.json names no model_type; give a causal language model"),
+        (
+            '{"model_type": "frob"}',
+            r"transformers \S+ does not know its model_type frob; update transformers, or give another model",
+        ),
+        (
+            '{"model_type": "llama", "hidden_size": "big"}',
+            r"its config.json cannot be used \(.*hidden_size.*\); mend it, or give another model",
+        ),
+        (
+            '{"model_type": "frob", "auto_map": {"AutoConfig": "frob.Frob"}}',
+            "it comes with its own code; set trust_remote_code if you trust it, or give another model",
+        ),
+    ],
+)
+def test_a_broken_configuration_is_blamed_by_role_and_name(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelError, match=f"^draft: {tmp_path}: {message}$") as caught:
+        load_tokenizer_checked(EngineConfig(draft=str(tmp_path)))
+    one_line(caught.value)
     assert caught.value.__cause__ is not None
+
+
+def test_a_model_without_a_tokenizer(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(
+        ModelError, match=rf"^target: {tmp_path}: its tokenizer cannot be loaded \(.*\); give a model with"
+    ) as caught:
+        load_tokenizer_checked(EngineConfig(target=str(tmp_path), draft="none"))
+    one_line(caught.value)
 
 
 def test_offline_and_not_in_the_cache() -> None:
@@ -169,7 +202,16 @@ def test_a_model_without_its_files(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(ModelError) as caught:
         load_model(ModelSpec(str(tmp_path)), CPU)
-    assert one_line(caught.value).startswith(f"target: {tmp_path}: cannot be loaded: ")
+    assert one_line(caught.value).startswith(f"target: {tmp_path}: its weights cannot be loaded (")
+
+
+def test_weights_that_are_no_weights(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_text("what?")
+    with pytest.raises(
+        ModelError, match=r"^target: \S+: its weights cannot be loaded \(.*\); check its files"
+    ):
+        load_model(ModelSpec(str(tmp_path)), CPU)
 
 
 def test_a_body_without_its_head(tmp_path: Path) -> None:
@@ -181,40 +223,48 @@ def test_a_body_without_its_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (MambaConfig(), "m: mamba has linear_attention layers, whose recurrent state cannot roll back"),
-        (JambaConfig(), "m: jamba has linear_attention layers, whose recurrent state cannot roll back"),
-        (RwkvConfig(), "m: rwkv has rwkv layers, whose recurrent state cannot roll back"),
-        (Qwen3NextConfig(), "m: qwen3_next has linear_attention layers"),
-        (RecurrentGemmaConfig(), "m: recurrent_gemma has linear_attention layers"),
+        (
+            MambaConfig(),
+            "draft: m: mamba has linear_attention layers, whose recurrent state cannot roll back",
+        ),
+        (
+            JambaConfig(),
+            "draft: m: jamba has linear_attention layers, whose recurrent state cannot roll back",
+        ),
+        (RwkvConfig(), "draft: m: rwkv has rwkv layers, whose recurrent state cannot roll back"),
+        (Qwen3NextConfig(), "draft: m: qwen3_next has linear_attention layers"),
+        (RecurrentGemmaConfig(), "draft: m: recurrent_gemma has linear_attention layers"),
         (
             LlamaConfig(layer_types=["chunked_attention"] * 32),
-            "m: llama has chunked_attention layers: not supported",
+            "draft: m: llama has chunked_attention layers, which are not supported; give a model",
         ),
-        (T5Config(), "m: t5 is an encoder-decoder; give a causal language model"),
-        (BertConfig(architectures=["BertForMaskedLM"]), "m: its files hold a BertForMaskedLM"),
+        (T5Config(), "draft: m: t5 is an encoder-decoder; give a causal language model"),
+        (BertConfig(architectures=["BertForMaskedLM"]), "draft: m: its files hold a BertForMaskedLM"),
         (
             GPT2Config(architectures=["GPT2ForTokenClassification"]),
-            "m: its files hold a GPT2ForTokenClassification",
+            "draft: m: its files hold a GPT2ForTokenClassification",
         ),
     ],
 )
 def test_what_cannot_be_run_as_trees_is_refused_by_name(config: Any, message: str) -> None:
     with pytest.raises(ModelError) as caught:
-        check_supported(config, "m")
+        check_supported(config, "m", "draft")
     assert one_line(caught.value).startswith(message)
 
 
 def test_a_context_beyond_the_model(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"max_model_len: 257: .* holds 256 positions; give at most 256"):
+    with pytest.raises(
+        InputError, match=r"max_model_len: 257: the target .* holds 256 positions; give at most that"
+    ):
         load_model(ModelSpec(str(folder)), CPU, context=257)
-    with pytest.raises(InputError, match="max_model_len: 257: llama holds 256 positions"):
+    with pytest.raises(InputError, match="max_model_len: 257: the target llama holds 256 positions"):
         Runner(loaded_model("llama"), slots=1, context=257)
 
 
 def test_what_does_not_fit_is_refused_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes_module, "available_bytes", lambda devices: 2**20)
     with pytest.raises(
-        ModelError, match=r"does not fit on cpu:0: .* lower max_model_len or max_requests"
+        ModelError, match=r"^target: \S+: does not fit on cpu:0: .* lower max_model_len or max_requests"
     ) as caught:
         load_model(ModelSpec(str(folder)), CPU, slots=8, context=256)
     one_line(caught.value)
