@@ -13,8 +13,8 @@ def load_drafter(options: Mapping[str, Any], device: DeviceSpec) -> Drafter:
     """Load the drafter that a worker's options name.
 
     Args:
-        options: model, revision, dtype, trust_remote_code, max_model_len, max_requests and window, as the
-            deployment gives them.
+        options: model, revision, dtype, trust_remote_code, vocabulary_size, max_model_len, max_requests and
+            window, as the deployment gives them.
         device: where it runs; pinning is the caller's.
 
     Raises:

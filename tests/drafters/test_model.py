@@ -234,6 +234,7 @@ def test_a_draft_is_loaded_from_a_folder(model, tmp_path):
         "trust_remote_code": False,
         "max_model_len": 32,
         "max_requests": 2,
+        "vocabulary_size": VOCAB,
         "window": 8,
     }
     drafter = load_drafter(options, parse_device("cpu:0"))

@@ -1,4 +1,4 @@
-"""Whole engines on the packaged pair: real workers, real processes, one for all tests that can share."""
+"""Whole engines on the packaged pair: real workers, real processes, one for all tests here that can share."""
 
 import json
 import os
@@ -21,27 +21,27 @@ def start(mode, **options):
     return LLM(**settings | options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def held_out():
     """Prompts that no model was trained on."""
     return [json.loads(line)["prompt"] for line in PROMPTS_FILE.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def alone():
     """The target alone, in bf16."""
     with start("alone") as llm:
         yield llm
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def asynchronous():
     """Both at once, in bf16."""
     with start("async") as llm:
         yield llm
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def synchronous():
     """In turns, in bf16."""
     with start("sync", num_speculative_tokens=3) as llm:

@@ -37,7 +37,7 @@ def test_json_holds_the_text_of_the_target_alone_and_the_trace_its_passes(alone,
 
 
 def test_a_model_that_does_not_exist_is_one_line_and_code_2():
-    done = amusd(PROMPT, "--target", "./no-such-model", "--draft", "none")
+    done = amusd(PROMPT, "--target", "./no-such-model", "--mode", "alone")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
