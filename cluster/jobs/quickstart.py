@@ -3,7 +3,7 @@
 The embedded target is widened, so that it costs like a large model; the text stays its own. Both runs use
 the same target device, the draft's is extra. Exits with 1 when the texts differ.
 
-    python cluster/jobs/quickstart.py [--max-tokens 200] [--temperature 0] [--launcher ray]
+    python cluster/jobs/quickstart.py [--max-tokens 200] [--temperature 0.7] [--launcher ray]
 """
 
 import argparse
@@ -18,9 +18,16 @@ from rich.text import Text
 from amusd import LLM, AmusdError, RequestOutput, SamplingParams
 from amusd.devices import available, default_devices
 
-PROMPT = '''def parse_duration(text):
-    """Return the number of seconds that a text such as "2h 30m" stands for."""
-'''
+PROMPT = '''class Stack:
+    """A stack of items."""
+
+    def __init__(self):
+        self._items = []
+
+    def push(self, item):
+        self._items.append(item)
+
+    def pop(self):'''
 WARM_UP_TOKENS = 16
 
 
@@ -77,8 +84,8 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--max-tokens", type=int, default=200)
-    parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--widen", type=int, default=12288, help="FFN neurons of the widened target")
     parser.add_argument("--launcher", choices=("ray", "local"), default="ray")
     return parser.parse_args(arguments)
