@@ -12,8 +12,8 @@ from amusd.speculation.messages import RequestId
 from amusd.transport.codec import decode_target
 from amusd.transport.link import Link, converse
 from amusd.transport.options import CLIENT_OPTIONS
-from amusd.workers import draft_engine as engine_events
-from amusd.workers.draft_engine import DraftEngine
+from amusd.workers.draft_engine import DraftEngine, TargetJoined, TargetLeft, TargetSaid
+from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 from amusd.workers.service import order_from_wire
 
 RECONNECT_SECONDS_MIN = 0.05
@@ -29,7 +29,7 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
         self._client: asyncio.Task[None] | None = None
 
     def _ready(self, link: object) -> None:
-        self._engine.wake(engine_events.LinkReady())
+        self._engine.wake(LinkReady())
 
     async def Control(  # noqa: N802
         self,
@@ -38,14 +38,14 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
     ) -> AsyncIterator[draft_pb2.DraftEvent]:
         """Orders in, the state of the link to the target out."""
         link: Link[draft_pb2.DraftEvent] = Link(self._ready)
-        await self._engine.post(engine_events.CoordinatorJoined(link))
+        await self._engine.post(CoordinatorJoined(link))
 
         async def on_command(command: draft_pb2.DraftCommand) -> None:
             match command.WhichOneof("kind"):
                 case "open":
-                    await self._engine.post(engine_events.Opened(link, order_from_wire(command.open)))
+                    await self._engine.post(Opened(link, order_from_wire(command.open)))
                 case "abort":
-                    await self._engine.post(engine_events.Aborted(RequestId(command.abort.request)))
+                    await self._engine.post(Aborted(RequestId(command.abort.request)))
                 case "connect":
                     self.connect(command.connect.address)
                 case kind:
@@ -56,7 +56,7 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
                 async for event in events:
                     yield event
         finally:
-            await self._engine.post(engine_events.CoordinatorLeft(link))
+            await self._engine.post(CoordinatorLeft(link))
 
     def connect(self, address: str) -> None:
         """Propose to the target at this address from now on."""
@@ -89,11 +89,11 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
         await channel.channel_ready()
         call = target_pb2_grpc.TargetStub(channel).Speculate(link.frames())
         try:
-            await self._engine.post(engine_events.TargetJoined(link))
+            await self._engine.post(TargetJoined(link))
             async for frame in call:
                 answered = True
                 for message in decode_target(frame):
-                    await self._engine.post(engine_events.TargetSaid(link, message))
+                    await self._engine.post(TargetSaid(link, message))
         except grpc.aio.AioRpcError as error:
             reason = error.details() or error.code().name
         except AmusdError as error:
@@ -101,5 +101,5 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
         finally:
             link.close()
             call.cancel()
-            await self._engine.post(engine_events.TargetLeft(link, reason))
+            await self._engine.post(TargetLeft(link, reason))
         return answered

@@ -19,38 +19,10 @@ from amusd.tracing import Recorder
 from amusd.transport.codec import encode_drafter
 from amusd.transport.link import Link
 from amusd.workers.engine import Engine
+from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 
 ControlLink = Link[draft_pb2.DraftEvent]
 TargetLink = Link[target_pb2.DrafterFrame]
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorJoined:
-    """A coordinator's stream is up; an older coordinator is told so, and its requests end."""
-
-    link: ControlLink
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorLeft:
-    """The stream is gone."""
-
-    link: ControlLink
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A new request, or an old one to go on with."""
-
-    link: ControlLink
-    order: Order
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """Nobody wants this request any more."""
-
-    request: RequestId
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +46,6 @@ class TargetSaid:
 
     link: TargetLink
     message: Attached | Commit | Close
-
-
-@dataclass(frozen=True, slots=True)
-class LinkReady:
-    """A stream has written its frame and can take the next."""
 
 
 DraftInput = (
@@ -142,15 +109,15 @@ class DraftEngine(Engine[DraftInput]):
                     self._open(order)
             case Aborted(request):
                 self._abort(request)
-            case TargetJoined(link):
-                self._target = link
-                link.send(encode_drafter([self.endpoint.hello()]))
+            case TargetJoined(stream):
+                self._target = stream
+                stream.send(encode_drafter([self.endpoint.hello()]))
                 self._say_link(True, "")
-            case TargetLeft(link, reason):
-                if self._target is link:
+            case TargetLeft(stream, reason):
+                if self._target is stream:
                     self._leave_target(reason)
-            case TargetSaid(link, message):
-                if self._target is link:
+            case TargetSaid(stream, message):
+                if self._target is stream:
                     self._hear(message)
             case LinkReady():
                 pass

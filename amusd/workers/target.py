@@ -11,9 +11,9 @@ from amusd.rpc.v1 import target_pb2, target_pb2_grpc
 from amusd.speculation.messages import DrafterId, Have, Hello, RequestId
 from amusd.transport.codec import decode_drafter
 from amusd.transport.link import Link, converse
-from amusd.workers import target_engine as engine_events
+from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 from amusd.workers.service import order_from_wire
-from amusd.workers.target_engine import TargetEngine
+from amusd.workers.target_engine import DrafterJoined, DrafterLeft, DrafterSaid, FeedGap, TargetEngine
 
 
 class TargetServicer(target_pb2_grpc.TargetServicer):
@@ -24,7 +24,7 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
         self._drafter_ids = itertools.count(1)
 
     def _ready(self, link: object) -> None:
-        self._engine.wake(engine_events.LinkReady())
+        self._engine.wake(LinkReady())
 
     async def Control(  # noqa: N802
         self,
@@ -33,17 +33,17 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
     ) -> AsyncIterator[target_pb2.TargetEvent]:
         """Orders in, commits out; ends when either side ends it."""
         link: Link[target_pb2.TargetEvent] = Link(self._ready)
-        await self._engine.post(engine_events.CoordinatorJoined(link))
+        await self._engine.post(CoordinatorJoined(link))
 
         async def on_command(command: target_pb2.TargetCommand) -> None:
             match command.WhichOneof("kind"):
                 case "open":
-                    await self._engine.post(engine_events.Opened(link, order_from_wire(command.open)))
+                    await self._engine.post(Opened(link, order_from_wire(command.open)))
                 case "abort":
-                    await self._engine.post(engine_events.Aborted(RequestId(command.abort.request)))
+                    await self._engine.post(Aborted(RequestId(command.abort.request)))
                 case "have":
                     have = Have(RequestId(command.have.request), command.have.length)
-                    await self._engine.post(engine_events.FeedGap(have))
+                    await self._engine.post(FeedGap(have))
                 case kind:
                     raise ProtocolError(f"the coordinator sent a command of unknown kind {kind!r}")
 
@@ -52,7 +52,7 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
                 async for event in events:
                     yield event
         finally:
-            await self._engine.post(engine_events.CoordinatorLeft(link))
+            await self._engine.post(CoordinatorLeft(link))
 
     async def Speculate(  # noqa: N802
         self,
@@ -71,13 +71,13 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
                     raise ProtocolError("the drafter must say hello first, and once")
                 if isinstance(message, Hello):
                     greeted = True
-                    await self._engine.post(engine_events.DrafterJoined(drafter, link, message))
+                    await self._engine.post(DrafterJoined(drafter, link, message))
                 else:
-                    await self._engine.post(engine_events.DrafterSaid(drafter, message))
+                    await self._engine.post(DrafterSaid(drafter, message))
 
         try:
             async with aclosing(converse(request_iterator, context, link, on_frame)) as frames:
                 async for frame in frames:
                     yield frame
         finally:
-            await self._engine.post(engine_events.DrafterLeft(drafter))
+            await self._engine.post(DrafterLeft(drafter))

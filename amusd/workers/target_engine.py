@@ -20,41 +20,13 @@ from amusd.tracing import Recorder
 from amusd.transport.codec import encode_commits, encode_map, encode_target
 from amusd.transport.link import Link
 from amusd.workers.engine import Engine
+from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 
 if TYPE_CHECKING:
     from amusd.workers.verifier import Verifier
 
 ControlLink = Link[target_pb2.TargetEvent]
 DrafterLink = Link[target_pb2.TargetFrame]
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorJoined:
-    """A coordinator's stream is up; an older coordinator is told so, and its requests end."""
-
-    link: ControlLink
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorLeft:
-    """The stream is gone, and with it whoever would read the answers."""
-
-    link: ControlLink
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A new request, or an old one to go on with."""
-
-    link: ControlLink
-    order: Order
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """Nobody wants this request any more."""
-
-    request: RequestId
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +58,6 @@ class DrafterSaid:
 
     drafter: DrafterId
     message: Propose | Have
-
-
-@dataclass(frozen=True, slots=True)
-class LinkReady:
-    """A stream has written its frame and can take the next."""
 
 
 TargetInput = (
@@ -157,8 +124,8 @@ class TargetEngine(Engine[TargetInput]):
                 self._forget(request)
             case FeedGap(have):
                 self._rewind_feed(have)
-            case DrafterJoined(drafter, link, hello):
-                self._attach(drafter, link, hello)
+            case DrafterJoined(drafter, stream, hello):
+                self._attach(drafter, stream, hello)
             case DrafterLeft(drafter):
                 self._detach(drafter, None)
             case DrafterSaid(drafter, message):
