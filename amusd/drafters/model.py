@@ -13,10 +13,12 @@ from amusd.drafters.base import Candidates, Expansion
 from amusd.errors import InputError
 from amusd.models import ModelSpec, Runner, default_context, load_config, load_model
 from amusd.models.draft_cells import DraftCells, NodeRow
-from amusd.models.selfcheck import SelfCheck, self_check
+from amusd.models.selfcheck import check_honoured
 from amusd.params import SamplingParams
 from amusd.sampling import RowSampler
 from amusd.speculation.messages import NodeId, RequestId
+
+BLOCK_CELLS = 64  # a draft need not be exact, so it attends to little more than there is
 
 
 @dataclass(slots=True)
@@ -32,10 +34,9 @@ class ModelDrafter:
     Args:
         cells: of the model's runner, with a scratch cell for each node of a request's window.
         vocabulary_size: tokens that the target knows; no other is ever proposed.
-        check: shown by `describe`; a draft need not be exact, but one that is not is a hint.
     """
 
-    def __init__(self, cells: DraftCells, vocabulary_size: int, check: SelfCheck | None = None) -> None:
+    def __init__(self, cells: DraftCells, vocabulary_size: int) -> None:
         loaded = cells.runner.loaded
         if vocabulary_size > loaded.vocabulary_size:
             remedy = (
@@ -44,7 +45,6 @@ class ModelDrafter:
             raise InputError("draft", loaded.name, remedy)
         self._cells = cells
         self._vocabulary_size = vocabulary_size
-        self._check = check
         self._requests: dict[RequestId, _Request] = {}
 
     @property
@@ -55,14 +55,13 @@ class ModelDrafter:
     def describe(self) -> dict[str, Any]:
         """Facts for the start-up print."""
         loaded = self._cells.runner.loaded
-        dtype = str(loaded.dtype).removeprefix("torch.")
+        dtype = loaded.describe_dtype()
         return {
             "summary": f"{loaded.name}, {dtype}, {self._cells.runner.describe()}",
             "model": loaded.name,
             "dtype": dtype,
             "vocabulary_size": self._vocabulary_size,
             "max_model_len": self.length_max,
-            "self_check": self._check.lines() if self._check else [],
         }
 
     def open(
@@ -173,6 +172,7 @@ def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelD
     # A draft that holds fewer positions than the target helps as far as it reaches.
     context = default_context(load_config(spec), options["max_model_len"])
     loaded = load_model(spec, device, slots=slots, context=context, spare_cells=window)
-    runner = Runner(loaded, slots=slots, context=context, spare_cells=window)
+    runner = Runner(loaded, slots=slots, context=context, block=BLOCK_CELLS, spare_cells=window)
+    check_honoured(runner)
     vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)
-    return ModelDrafter(DraftCells(runner, window), vocabulary_size, self_check(runner))
+    return ModelDrafter(DraftCells(runner, window), vocabulary_size)

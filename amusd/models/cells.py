@@ -23,17 +23,18 @@ SCRATCH_CELLS = 8  # one is written by all padding rows; eight keep every slot's
 class _Bank:
     """One layer's cells on that layer's device."""
 
-    keys: Tensor  # [slots, kv_heads, cells, head_dim]
-    values: Tensor  # [slots, kv_heads, cells, head_dim]
+    keys: Tensor  # [slots, cells, kv_heads, head_dim]
+    values: Tensor  # [slots, cells, kv_heads, head_dim]
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         return self.keys, self.values
 
 
 class Cells(Cache):
-    """A `transformers.Cache` of cells, [slots, kv_heads, cells, head_dim] per layer, on the layer's device.
+    """A `transformers.Cache` of cells, [slots, cells, kv_heads, head_dim] per layer, on the layer's device.
 
-    Layers are discovered by their first `update`, so any head shape and any placement of layers works.
+    A cell's heads lie together, so that all rows of a pass are written by one copy along one index. Layers
+    are discovered by their first `update`, so any head shape and any placement of layers works.
     Capacity grows by `reserve`; a long context takes no memory before it is used.
 
     Args:
@@ -48,7 +49,7 @@ class Cells(Cache):
         self.slots = 0
         self.cells = 0
         self._banks: dict[int, _Bank] = {}
-        self._pass: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._pass: dict[torch.device, Tensor] = {}
         self._first = 0
         self._last = 0
         self._attended = 0
@@ -68,18 +69,23 @@ class Cells(Cache):
         Returns:
             Keys and values, [batch, kv_heads, attended, head_dim] views.
         """
-        bank = self._banks.get(layer_idx)
+        keys, values = self.write(key_states.transpose(1, 2), value_states.transpose(1, 2), layer_idx)
+        return keys, values
+
+    def write(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Do the same for [batch, rows, kv_heads, head_dim] keys and values."""
+        bank = self._banks.get(layer)
         if bank is None:
-            bank = self._banks[layer_idx] = _Bank(self._zeros(key_states), self._zeros(value_states))
-        index = self._pass.get(key_states.device)
+            bank = self._banks[layer] = _Bank(self._zeros(keys), self._zeros(values))
+        index = self._pass.get(keys.device)
         if index is None:
-            index = self._place(key_states.device)
-        slots, cells = index
-        # Advanced indices around a slice put the indexed dimensions first: [batch, rows, kv_heads, head_dim].
-        bank.keys[slots, :, cells] = key_states.transpose(1, 2)
-        bank.values[slots, :, cells] = value_states.transpose(1, 2)
+            index = self._place(keys.device)
         first, last, attended = self._first, self._last, self._attended
-        return bank.keys[first:last, :, :attended], bank.values[first:last, :, :attended]
+        views = []
+        for cells, rows in ((bank.keys, keys), (bank.values, values)):
+            cells.view(-1, *cells.shape[2:]).index_copy_(0, index, rows.reshape(-1, *rows.shape[2:]))
+            views.append(cells[first:last, :attended].transpose(1, 2))
+        return views[0], views[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Zero: masks and positions are always given, so no model code derives them from a length."""
@@ -147,31 +153,30 @@ class Cells(Cache):
             read, write = index[device]
             for tensor in bank.tensors():
                 cells = tensor[slot]
-                cells.index_copy_(1, write, cells.index_select(1, read))
+                cells.index_copy_(0, write, cells.index_select(0, read))
 
     def copy_slot(self, source: int, destination: int, cells: int) -> None:
         """Copy the first `cells` cells of one slot over those of another."""
         for bank in self._banks.values():
             for tensor in bank.tensors():
-                tensor[destination, :, :cells] = tensor[source, :, :cells]
+                tensor[destination, :cells] = tensor[source, :cells]
 
     def snapshot(self, slot: int, cells: range) -> list[tuple[Tensor, Tensor]]:
-        """Copies of some cells of one slot, per layer [kv_heads, cells, head_dim] keys and values."""
+        """Copies of some cells of one slot, per layer [cells, kv_heads, head_dim] keys and values."""
         part = slice(cells.start, cells.stop)
-        return [tuple(t[slot, :, part].clone() for t in bank.tensors()) for bank in self._banks.values()]  # type: ignore[misc]
+        return [tuple(t[slot, part].clone() for t in bank.tensors()) for bank in self._banks.values()]  # type: ignore[misc]
 
     def _zeros(self, like: Tensor) -> Tensor:
-        heads, width = like.shape[1], like.shape[3]
-        return like.new_zeros((self.slots, heads, self.cells + SCRATCH_CELLS, width))
+        return like.new_zeros((self.slots, self.cells + SCRATCH_CELLS, *like.shape[2:]))
 
     def _grown(self, old: Tensor) -> Tensor:
         new = self._zeros(old)
-        kept = min(old.shape[2], new.shape[2]) - SCRATCH_CELLS
-        new[: old.shape[0], :, :kept] = old[:, :, :kept]
+        kept = min(old.shape[1], new.shape[1]) - SCRATCH_CELLS
+        new[: old.shape[0], :kept] = old[:, :kept]
         return new
 
-    def _place(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        slots = torch.arange(self._first, self._last)[:, None]  # [batch, 1], broadcast over the rows
-        index = slots.to(device), torch.from_numpy(self._rows).to(device)
-        self._pass[device] = index
+    def _place(self, device: torch.device) -> Tensor:
+        """[batch * rows] where each row's cell lies among the cells of all slots."""
+        slots = np.arange(self._first, self._last)[:, None] * (self.cells + SCRATCH_CELLS)
+        index = self._pass[device] = torch.from_numpy((slots + self._rows).reshape(-1)).to(device)
         return index

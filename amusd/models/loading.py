@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -21,14 +22,16 @@ from amusd.errors import InputError, ModelError
 from amusd.models import sizes
 from amusd.models.attention import install
 from amusd.models.families import check_supported, mask_windows, text_config
+from amusd.models.lean import ROWS_MULTIPLE, LeanDecoder, lean_decoder
 from amusd.models.names import Role, Source, find_source, quiet
-from amusd.models.packing import pack
+from amusd.models.packing import has_bfloat16_products, pack
 from amusd.models.widening import widen
 
 Dtype = Literal["bfloat16", "float32", "auto"]
 
 
 CONTEXT_DEFAULT = 2048  # positions
+DRAFT_PACKED_ELEMENTS_MIN = 384 * 1024  # a smaller plain product is as fast, and a draft need not be exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class ModelSpec:
 
     Attributes:
         name: `demo`, `demo-small`, `demo-large`, a folder, or a hub id.
-        dtype: of weights and cells; `auto` is the checkpoint's own.
+        dtype: of the weights; `auto` is the checkpoint's own. A CPU without bfloat16 products computes with
+            bfloat16 weights in float32: several times faster, and the cells are float32 too.
         revision: hub branch, tag or commit.
         trust_remote_code: run model code that comes with the checkpoint.
         quantization: transformers' `quantization_config`.
         widen: FFN size to widen the model to, 0 to leave it (see `amusd.models.widening`).
-        pack: on a CPU, lay bfloat16 weights out once for faster products of the same bits (`packing`).
+        lean: run layers that are understood completely in fewer operations (`lean`), and on a CPU lay the
+            weights out once for faster products (`packing`).
         role: names the option in errors, and picks the model behind `demo`.
     """
 
@@ -52,7 +57,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     quantization: dict[str, Any] | None = None
     widen: int = 0
-    pack: bool = True
+    lean: bool = True
     role: Role = "target"
 
 
@@ -62,8 +67,10 @@ class LoadedModel:
 
     Attributes:
         name: as the user wrote it.
-        model: transformers' model, in evaluation mode.
-        dtype: of weights, cells and logits.
+        model: transformers' model, in evaluation mode; with `lean`, its layers are gone.
+        lean: what runs instead of its layers, or None.
+        dtype: of cells and logits.
+        weights_dtype: what the weights were rounded to; `dtype` is wider where that is faster.
         device: where inputs go (the first of several).
         vocabulary_size: columns of the logits, padding included.
         context: positions that the model has, None for no limit.
@@ -88,6 +95,20 @@ class LoadedModel:
     exact: bool = True
     inexact_because: str = ""
     role: Role = "target"
+    lean: LeanDecoder | None = None
+    weights_dtype: torch.dtype | None = None
+
+    @property
+    def rows_multiple(self) -> int:
+        """Rows of a pass are a multiple of this, so that its products' bits do not depend on their number."""
+        if self.role == "draft":
+            return 1  # a guess need not be exact
+        return ROWS_MULTIPLE if self.lean is None else self.lean.rows_multiple
+
+    def describe_dtype(self) -> str:
+        """The weights' type, and what is computed with them if that is another."""
+        own, weights = (str(each).removeprefix("torch.") for each in (self.dtype, self.weights_dtype))
+        return own if self.weights_dtype in (None, self.dtype) else f"{weights} weights computed in {own}"
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -116,18 +137,37 @@ def load_model(
     """
     source = find_source(spec.name, spec.role, spec.revision)
     config = load_config(spec, source)
-    dtype = _dtype(spec, config)
+    weights_dtype = _dtype(spec, config)
+    dtype = _computed_dtype(spec, weights_dtype, devices)
     _check_options(spec, config, context)
     if spec.quantization is None and getattr(config, "quantization_config", None) is None:
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
         sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
-    model = _load_weights(spec, source, dtype, devices)
+    model = _load_weights(spec, source, weights_dtype, devices).to(dtype)
     if spec.widen:
         widen(model, spec.widen)
     loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model), role=spec.role)
-    if spec.pack and devices.kind == "cpu":
-        loaded.packed_layers = pack(model)
+    loaded.weights_dtype = weights_dtype
+    if spec.lean:
+        streamline(loaded, context or default_context(config))
     return loaded
+
+
+def streamline(loaded: LoadedModel, context: int) -> None:
+    """Make a model's passes cheaper: lean layers where they are understood, packed weights on a CPU.
+
+    Args:
+        context: positions that will be used.
+    """
+    model = loaded.model
+    loaded.lean = lean_decoder(model, context)
+    if loaded.device.type == "cpu":
+        elements_min = DRAFT_PACKED_ELEMENTS_MIN if loaded.role == "draft" else 0
+        loaded.packed_layers = pack(loaded.lean or model, elements_min)
+    if loaded.lean is not None:
+        loaded.lean.on_packed()
+        model.model.layers = nn.ModuleList()
+        model.lm_head = None
 
 
 def default_context(config: PreTrainedConfig, wanted: int | None = None) -> int:
@@ -234,6 +274,13 @@ def _dtype(spec: ModelSpec, config: PreTrainedConfig) -> torch.dtype:
         return dtype if isinstance(dtype, torch.dtype) else torch.float32
     chosen: torch.dtype = getattr(torch, spec.dtype)
     return chosen
+
+
+def _computed_dtype(spec: ModelSpec, weights: torch.dtype, devices: DeviceSpec) -> torch.dtype:
+    half = weights in (torch.bfloat16, torch.float16)
+    if half and devices.kind == "cpu" and spec.quantization is None and not has_bfloat16_products():
+        return torch.float32
+    return weights
 
 
 def _weights_bytes(spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype) -> int:

@@ -1,7 +1,8 @@
 """The runner: many requests, each with its own tree, through one model as `[batch, rows]` passes.
 
 Laws (with them the bits of a row depend on its own request alone; `selfcheck` tests it on a device):
-1. A pass is [B, W]: one batch row per slot, W a multiple of 4, so every product's row count is too.
+1. A pass is [B, W]: one batch row per slot, W a multiple of the model's `rows_multiple` (4 unless its
+   products are known to give the same bits at every number of rows), so every product's row count is too.
 2. The attended length is a multiple of `block`, in prefill as well.
 3. A padding row writes to a scratch cell outside the attended range, sees exactly one valid cell and
    reuses a position that the request already has, so that no row is NaN and no position table overruns.
@@ -21,7 +22,6 @@ from amusd.errors import InputError
 from amusd.models.cells import Cells
 from amusd.models.loading import LoadedModel
 
-ROWS_MULTIPLE = 4
 CHUNK_ROWS = 256
 CPU_BLOCK_CELLS = 512  # the CPU attention kernel splits the keys there; shorter padding changes bits
 
@@ -147,7 +147,7 @@ class Runner:
 
     def _prefill_chunk(self, slot: int, tokens: Sequence[int], start: int, origin: int) -> None:
         count = len(tokens)
-        width = round_up(count, ROWS_MULTIPLE)
+        width = round_up(count, self.loaded.rows_multiple)
         stop = origin + start + count
         attended = self._reserve(slot, stop)
         ids = np.zeros((1, width), np.int64)
@@ -168,7 +168,7 @@ class Runner:
             mask[0, 0, :count, origin:stop][visible] = 0
             masks[kind] = mask
         self.cells.begin(slot, slot + 1, cells, attended)
-        self._call(self._body, ids, positions, masks)
+        self._run(ids, positions, masks, head=False)
 
     @torch.inference_mode()
     def forward(self, groups: Sequence[Rows]) -> Tensor:
@@ -176,11 +176,11 @@ class Runner:
 
         Returns:
             [len(groups), W, vocabulary] logits in the model's dtype on its last device, W the largest
-            group padded to a multiple of 4. Rows beyond a group's own are garbage.
+            group padded to a multiple of the model's `rows_multiple`. Rows beyond a group's own are garbage.
         """
         slots = [group.slot for group in groups]
         first, last = min(slots), max(slots) + 1
-        width = round_up(max(len(group.tokens) for group in groups), ROWS_MULTIPLE)
+        width = round_up(max(len(group.tokens) for group in groups), self.loaded.rows_multiple)
         attended = max(self._reserve(group.slot, _highest_cell(group) + 1) for group in groups)
         batch = last - first
         ids = np.zeros((batch, width), np.int64)
@@ -201,21 +201,29 @@ class Runner:
             for mask in masks.values():
                 mask[[slot - first for slot in idle], 0, :, 0] = 0
         self.cells.begin(first, last, cells, attended)
-        logits: Tensor = self._call(self._model, ids, positions, masks).logits  # [batch, W, vocabulary]
+        logits = self._run(ids, positions, masks, head=True)  # [batch, W, vocabulary]
+        assert logits is not None
         if slots == list(range(first, last)):
             return logits
         return logits[[slot - first for slot in slots]]
 
-    def _call(self, module: Any, ids: _Mask, positions: _Mask, masks: dict[str, _Mask]) -> Any:
-        device, dtype = self.loaded.device, self.loaded.dtype
+    def _run(self, ids: _Mask, positions: _Mask, masks: dict[str, _Mask], *, head: bool) -> Tensor | None:
+        """One forward, to the logits if `head`, else to the cells only."""
+        device, dtype, lean = self.loaded.device, self.loaded.dtype, self.loaded.lean
         placed = {kind: torch.from_numpy(mask).view(dtype).to(device) for kind, mask in masks.items()}
-        return module(
-            input_ids=torch.from_numpy(ids).to(device),
+        tokens, places = torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device)
+        if lean is not None:
+            hidden = lean.forward(tokens, places, placed, self.cells)
+            return lean.logits(hidden) if head else None
+        module = self._model if head else self._body
+        output = module(
+            input_ids=tokens,
             attention_mask=placed if len(placed) > 1 else next(iter(placed.values())),
-            position_ids=torch.from_numpy(positions).to(device),
+            position_ids=places,
             past_key_values=self.cells,
             use_cache=True,
         )
+        return output.logits if head else None
 
     def _reserve(self, slot: int, cells: int) -> int:
         """Make room for a slot's first `cells` cells. Returns the attended length that covers them."""

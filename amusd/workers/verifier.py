@@ -36,7 +36,7 @@ class Verifier:
     def describe(self) -> dict[str, Any]:
         """Facts for the start-up print and for the coordinator, in plain JSON types."""
         loaded = self._runner.loaded
-        dtype = str(loaded.dtype).removeprefix("torch.")
+        dtype = loaded.describe_dtype()
         return {
             "summary": f"{loaded.name}, {dtype}, {self._runner.describe()}; {self._check.lines()[0]}",
             "model": loaded.name,

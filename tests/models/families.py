@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from amusd.models import LoadedModel, wrap_model
+from amusd.models.loading import streamline
 
 VOCABULARY = 96
 WINDOW = 11  # smaller than the prompts, so that it matters
@@ -109,6 +110,11 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
     ),
 }
 
+_UNDERSTOOD = ("llama", "qwen2", "qwen2-window", "qwen3", "mistral", "mistral-window")
+LEAN = [f"{family}-lean" for family in _UNDERSTOOD]
+MODELS = [*FAMILIES, *LEAN]
+"""Every family as transformers runs it, then those whose layers `amusd.models.lean` runs."""
+
 
 @cache
 def _weights(family: str) -> Any:
@@ -122,13 +128,17 @@ def _weights(family: str) -> Any:
 
 def plain_model(family: str) -> Any:
     """A fresh float32 copy that only transformers has touched."""
-    return copy.deepcopy(_weights(family))
+    return copy.deepcopy(_weights(family.removesuffix("-lean")))
 
 
 @cache
 def loaded_model(family: str, dtype: torch.dtype = torch.float32) -> LoadedModel:
     """The same weights, ready for a runner."""
-    return wrap_model(plain_model(family).to(dtype), family)
+    loaded = wrap_model(plain_model(family).to(dtype), family)
+    if family in LEAN:
+        streamline(loaded, context=256)
+        assert loaded.lean is not None
+    return loaded
 
 
 def random_tokens(count: int, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ from tests.models.families import VOCABULARY, loaded_model, plain_model, random_
 
 SCRATCH = 12
 FAMILIES = ["llama", "mistral-window", "qwen2-window", "gemma2", "gpt2", "opt"]
+FAMILIES += ["llama-lean", "mistral-window-lean"]
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 
 from amusd.models import Runner, TargetCells
 from amusd.models import runner as runner_module
-from tests.models.families import FAMILIES, VOCABULARY, generate, loaded_model, random_tokens
+from tests.models.families import MODELS, VOCABULARY, generate, loaded_model, random_tokens
 
 PROMPT = 37
 OUTPUT = 40
@@ -53,7 +53,7 @@ def accept(tokens: list[int], parents: list[int], own: list[int]) -> tuple[list[
         emitted.append(own[row])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_trees_decode_what_transformers_generates(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner_module, "CHUNK_ROWS", 16)
     prompt = random_tokens(PROMPT, seed=1)
@@ -80,7 +80,7 @@ def test_trees_decode_what_transformers_generates(family: str, monkeypatch: pyte
     assert moved and rejected, "the scenario must have moved cells and rolled back"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_plain_decoding_is_the_same_pass_with_an_empty_tree(family: str) -> None:
     prompt = random_tokens(PROMPT, seed=4)
     truth = generate(family, prompt, 12)

@@ -36,6 +36,7 @@ from amusd.models import (
 from amusd.models import names as names_module
 from amusd.models import sizes as sizes_module
 from amusd.models.families import check_supported, mask_windows
+from amusd.models.packing import has_bfloat16_products
 from amusd.models.sizes import weights_bytes
 from tests.models.families import VOCABULARY, loaded_model, plain_model
 
@@ -74,7 +75,11 @@ def one_line(error: AmusdError) -> str:
 )
 def test_facts_of_a_loaded_model(folder: Path, dtype: Any, loaded_dtype: torch.dtype) -> None:
     loaded = load_model(ModelSpec(str(folder), dtype), CPU, slots=2, context=256)
-    assert loaded.dtype == loaded.model.dtype == loaded_dtype
+    assert loaded.weights_dtype == loaded_dtype
+    assert loaded.dtype == loaded.model.dtype
+    computed = torch.float32 if not has_bfloat16_products() else loaded_dtype
+    assert loaded.dtype == computed, "a CPU without bfloat16 products computes in float32"
+    assert ("computed in float32" in loaded.describe_dtype()) == (computed != loaded_dtype)
     assert (loaded.vocabulary_size, loaded.context, loaded.layers) == (VOCABULARY, 256, 2)
     assert loaded.end_tokens == {1, 2}, "of the generation configuration and of the tokenizer"
     assert loaded.exact and loaded.windows == {"full_attention": None}

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from amusd.errors import ModelError
-from amusd.models import Runner, self_check
-from amusd.models import runner as runner_module
+from amusd.models import LoadedModel, Runner, self_check
 from amusd.models.selfcheck import WIDTHS
-from tests.models.families import FAMILIES, loaded_model
+from tests.models.families import MODELS, loaded_model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_every_family_is_exact_on_this_device(family: str) -> None:
     report = self_check(Runner(loaded_model(family, torch.bfloat16), slots=4, context=64))
     assert report.exact, report.lines()
@@ -20,7 +19,7 @@ def test_every_family_is_exact_on_this_device(family: str) -> None:
 
 
 def test_rows_that_are_not_a_multiple_of_four_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "ROWS_MULTIPLE", 1)
+    monkeypatch.setattr(LoadedModel, "rows_multiple", 1)
     report = self_check(Runner(loaded_model("llama"), slots=2, context=64))
     assert not report.exact
     assert report.lines()[0] == "exact up to rounding"

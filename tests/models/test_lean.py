@@ -1,0 +1,98 @@
+"""Lean layers: what is understood gives transformers' logits, what is not runs transformers' code."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from amusd.models import Runner, TargetCells, wrap_model
+from amusd.models import lean as lean_module
+from amusd.models.lean import ROWS_MULTIPLE, lean_decoder
+from amusd.models.loading import streamline
+from amusd.models.packing import has_packing
+from tests.models.families import FAMILIES, LEAN, VOCABULARY, loaded_model, plain_model, random_tokens
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_families_that_are_understood_are_lean(family: str) -> None:
+    assert (lean_decoder(plain_model(family), context=64) is not None) == (f"{family}-lean" in LEAN)
+
+
+@pytest.mark.parametrize("family", LEAN)
+def test_a_tree_pass_gives_the_logits_of_transformers_code(family: str) -> None:
+    prompt, drafted, parents = random_tokens(30, seed=1), random_tokens(6, seed=2), [0, 1, 0, 3, 3, 5]
+    logits = []
+    for name in (family, family.removesuffix("-lean")):
+        cells = TargetCells(Runner(loaded_model(name), slots=1, context=64))
+        cells.prefill(cells.open(), prompt)
+        logits.append(cells.forward([cells.plan(0, prompt[-1], drafted, parents)])[0, :7])
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+        {
+            "rope_type": "llama3",
+            "factor": 4.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+            "rope_theta": 1e4,
+        },
+    ],
+    ids=["linear", "llama3"],
+)
+def test_scaled_rotations_are_followed(rope: dict[str, object]) -> None:
+    assert lean_decoder(llama(rope_parameters=rope), context=128) is not None
+
+
+def test_rotations_that_depend_on_the_length_are_left_to_transformers() -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    assert lean_decoder(llama(rope_parameters=rope), context=128) is None
+
+
+def test_biases_everywhere_are_followed() -> None:
+    model = llama(attention_bias=True, mlp_bias=True)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    assert lean_decoder(model, context=64) is not None
+
+
+def test_a_model_that_computes_something_else_keeps_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lean_module._ACTIVATIONS, "silu", torch.relu)
+    assert lean_decoder(llama(), context=64) is None
+
+
+def test_the_original_code_still_works_on_the_fused_weights() -> None:
+    model, ids = llama(), torch.tensor([random_tokens(9, seed=3)])
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+        assert lean_decoder(model, context=64) is not None
+        assert torch.equal(model(input_ids=ids).logits, before)
+
+
+@pytest.mark.skipif(not has_packing(), reason="this torch has no packed products")
+def test_only_a_model_whose_every_product_is_packed_takes_single_rows() -> None:
+    packed = wrap_model(llama())
+    streamline(packed, context=64)
+    assert packed.rows_multiple == 1
+    plain = wrap_model(llama())
+    plain.lean = lean_decoder(plain.model, context=64)
+    assert plain.rows_multiple == ROWS_MULTIPLE
+
+
+def llama(**more: object) -> LlamaForCausalLM:
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        **more,
+    )
+    return LlamaForCausalLM(config).eval()
