@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from amusd.devices import parse_device
 from amusd.errors import InputError
 
-Mode = Literal["async", "sync", "alone"]
+Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
+VerifyName = Literal["chain", "rows", "tree"]
 LauncherName = Literal["ray", "local"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
@@ -31,6 +32,7 @@ _REMEDIES: Final = {
     "draft_devices": _DEVICES,
     "launcher": f"give {' or '.join(get_args(LauncherName))}",
     "mode": f"give one of {', '.join(get_args(Mode))}",
+    "verify": f"give one of {', '.join(get_args(VerifyName))}",
     "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
     "dtype": f"give one of {', '.join(get_args(DTypeName))}",
     "max_model_len": "give a whole number of 2 or more, or leave it out",
@@ -60,7 +62,10 @@ class EngineConfig(BaseModel):
             chooses from what there is.
         draft_devices: the same for the draft.
         launcher: what starts the workers, Ray actors or local processes.
-        mode: `async` (both compute at the same time), `sync` (in turns), `alone` (the target only).
+        mode: `async` (both compute at the same time), `sync` (in turns), `alone` (the target only); to
+            compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
+        verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
+            branches as `rows` of their own; or the likeliest `tree`, which is exact up to rounding only.
         num_speculative_tokens: longest chain of drafted tokens that one pass verifies.
         dtype: of weights and activations; `auto` is what the model was saved in.
         max_model_len: longest prompt and output together, in tokens; None is the model's own maximum
@@ -86,6 +91,7 @@ class EngineConfig(BaseModel):
     draft_devices: str | None = None
     launcher: LauncherName = "ray"
     mode: Mode = "async"
+    verify: VerifyName = "chain"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     dtype: DTypeName = "auto"
     max_model_len: int | None = Field(None, ge=2)
@@ -130,7 +136,7 @@ def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tupl
     """
     target, mode = values.get("target", EMBEDDED_MODEL), values.get("mode")
     if values.get("draft", EMBEDDED_MODEL) in (None, NO_DRAFT):
-        if mode in ("async", "sync"):
+        if mode not in (None, "alone"):
             raise InputError("mode", mode, "needs a draft; name one, or use mode alone")
         remarks = () if mode else ("no draft: the target decodes alone (mode alone)",)
         return {"mode": "alone", **values, "draft": None, "draft_devices": None}, remarks

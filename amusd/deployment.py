@@ -50,6 +50,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
     io_cores = other_cores(target, inventory)
     common: dict[str, Any] = {
         "mode": config.mode,
+        "verify": config.verify,
         "num_speculative_tokens": config.num_speculative_tokens,
         "max_model_len": config.max_model_len,
         "max_requests": config.max_requests,

@@ -134,7 +134,17 @@ Mode = Annotated[
         "--mode",
         metavar="async|sync|alone",
         default="async",
-        help="Both models at once, in turns, or the target alone; the text is the same.",
+        help="Both models at once, in turns, or the target alone; amusd and pearl are to compare with.",
+    ),
+]
+Verify = Annotated[
+    str | None,
+    _option(
+        _DECODING,
+        "--verify",
+        metavar="chain|rows|tree",
+        default="chain",
+        help="Verify the likeliest chain, branches as rows, or a tree, exact up to rounding.",
     ),
 ]
 NumSpeculativeTokens = Annotated[

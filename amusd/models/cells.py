@@ -2,7 +2,7 @@
 
 Laws:
 1. A cell is written by exactly the row that was assigned to it, and nothing else ever changes it but
-   `move` and `copy_slot`. Rolling back therefore frees cells and moves nothing.
+   `move` and `copy_cells`. Rolling back therefore frees cells and moves nothing.
 2. Layers see views, never gathered copies: the slots of a pass are neighbours, the attended cells a prefix.
 3. Every attended cell is finite: cells start as zeros, and padding rows write behind the attended range.
    (A masked cell still takes part in the product with weight 0, and 0 times NaN is NaN.)
@@ -155,11 +155,12 @@ class Cells(Cache):
                 cells = tensor[slot]
                 cells.index_copy_(0, write, cells.index_select(0, read))
 
-    def copy_slot(self, source: int, destination: int, cells: int) -> None:
-        """Copy the first `cells` cells of one slot over those of another."""
+    def copy_cells(self, source: int, destination: int, cells: range) -> None:
+        """Copy some cells of one slot over those of another."""
+        part = slice(cells.start, cells.stop)
         for bank in self._banks.values():
             for tensor in bank.tensors():
-                tensor[destination, :cells] = tensor[source, :cells]
+                tensor[destination, part] = tensor[source, part]
 
     def snapshot(self, slot: int, cells: range) -> list[tuple[Tensor, Tensor]]:
         """Copies of some cells of one slot, per layer [cells, kv_heads, head_dim] keys and values."""

@@ -117,7 +117,7 @@ class Runner:
         if slot == last:
             return None
         if used:  # a slot that was never written may have no cells yet
-            self.cells.copy_slot(last, slot, used)
+            self.cells.copy_cells(last, slot, range(used))
         self._used[slot] = used
         return last
 
@@ -127,6 +127,13 @@ class Runner:
         if sources:
             self._reserve(slot, max(destinations) + 1)
             self.cells.move(slot, list(sources), list(destinations))
+
+    @torch.inference_mode()
+    def copy(self, source: int, destination: int, cells: range) -> None:
+        """Copy some cells of one slot to the same places of another."""
+        if cells:
+            self._reserve(destination, cells.stop)
+            self.cells.copy_cells(source, destination, cells)
 
     # -- passes ----------------------------------------------------------------------------------
 

@@ -77,6 +77,18 @@ class TargetCells:
         """One pass. Returns [len(plans), W, vocabulary] logits; row i predicts what follows row i."""
         return self.runner.forward(plans)
 
+    def branch(self, slot: int) -> int:
+        """Take another slot with the same committed cells, for rows of a branch; close it after the pass."""
+        other = self.runner.open()
+        self._lengths.append(self._lengths[slot])
+        self.runner.copy(slot, other, range(self._lengths[slot] - 1))
+        return other
+
+    def merge(self, branch: int, slot: int, rows: int) -> None:
+        """Take the first rows of a branch's last pass over into the slot that it was taken from."""
+        first = self._lengths[slot] - 1
+        self.runner.copy(branch, slot, range(first, first + rows))
+
     def keep(self, slot: int, accepted_rows: Sequence[int]) -> None:
         """Commit the accepted rows of the slot's last pass and the token that came after them.
 

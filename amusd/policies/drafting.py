@@ -4,13 +4,15 @@ Laws:
 - Only the root or a live node without children is expanded, never deeper than the policy's depth nor
   than the request's length allows, and never into a full window.
 - The choice is a function of the trees alone, so a step can be repeated and tested.
+- Scores in the trees are calibrated already (`policies.calibration`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from amusd.drafters.base import Expansion
+from amusd.drafters.base import Candidates, Expansion
 from amusd.errors import InputError
 from amusd.speculation.messages import NodeId, RequestId
 from amusd.speculation.tree import SpeculationTree, TreeNode
@@ -44,10 +46,16 @@ class DraftPolicy(Protocol):
     def choose(self, futures: Futures) -> list[Expansion]:
         """The nodes to expand in one forward; empty while there is nothing to do but wait."""
 
+    def worth_proposing(self, reach: float, candidates: Candidates) -> Candidates:
+        """The candidates below a node of this reach that are worth a place in the window, best first."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainPolicy:
-    """One guess per position down to `depth` below the root, then wait for the verdict: `sync`.
+    """One guess per position down to `depth` below the root, then wait for the verdict.
+
+    With the depth that a pass verifies this drafts in turns (`sync`); with more it runs free (`amusd`,
+    `pearl`).
 
     Args:
         depth: longest chain.
@@ -59,6 +67,10 @@ class ChainPolicy:
     def window(self) -> int:
         """One node per position."""
         return self.depth
+
+    def worth_proposing(self, reach: float, candidates: Candidates) -> Candidates:
+        """All of them."""
+        return candidates
 
     def choose(self, futures: Futures) -> list[Expansion]:
         """The end of each request's chain, if it may grow."""
@@ -76,20 +88,22 @@ class ChainPolicy:
 class BestFirstPolicy:
     """The likeliest futures first, a few at a time, until the window is full: `async`.
 
-    A future's worth is its reach, the product of the scores on its path: what the drafter believes the
-    chance to be that the target gets there.
+    A future's worth is its reach, the product of the calibrated scores on its path: the chance that the
+    target gets there. What is too unlikely is not drafted, so a drafter that guesses badly does little.
 
     Args:
-        rows_max: nodes expanded in one forward, over all requests; a model takes four for the price of
-            one (docs/design.md).
+        rows_max: nodes expanded in one forward, over all requests; a model takes four for little more than
+            the price of one (docs/design.md).
         depth_max: deepest node below the root.
         branch: candidates per node, fewer where the window is nearly full. A runner-up costs no forward
             until its turn comes, and it is a correction foreseen if the target takes it.
+        reach_min: futures less likely than this are neither expanded nor proposed.
     """
 
     rows_max: int
     depth_max: int
     branch: int
+    reach_min: float
 
     @property
     def window(self) -> int:
@@ -110,10 +124,11 @@ class BestFirstPolicy:
             end = ends[request] = _chain_end(tree)
             room[request] = futures.room(request)
             reserved[request] = max(0, deepest - end.position) * self.branch
+            start = tree.root.reach_log
+            lowest = start + math.log(self.reach_min)
             for node in (tree.root, *tree.nodes()):
-                if not node.children and node.position < deepest:
-                    worth = node.reach_log - tree.root.reach_log
-                    ranked.append((-worth, len(ranked), request, node))
+                if not node.children and node.position < deepest and node.reach_log >= lowest:
+                    ranked.append((start - node.reach_log, len(ranked), request, node))
         chosen: list[Expansion] = []
         for *_, request, node in sorted(ranked):
             if len(chosen) == self.rows_max:
@@ -126,23 +141,33 @@ class BestFirstPolicy:
                 chosen.append(_expansion(request, futures.tree(request), node, count))
         return chosen
 
+    def worth_proposing(self, reach: float, candidates: Candidates) -> Candidates:
+        """Those candidates below a node of this reach that are likely enough, and always the best one."""
+        likely = [(token, score) for token, score in candidates[1:] if reach * score >= self.reach_min]
+        return candidates[:1] + likely
+
 
 def draft_policy(mode: str, num_speculative_tokens: int) -> DraftPolicy:
     """The policy of a mode.
 
     Args:
-        mode: "sync" or "async".
+        mode: "sync", "async", "amusd" or "pearl".
         num_speculative_tokens: nodes that one pass of the target verifies at most.
 
     Raises:
         InputError: another mode.
     """
-    if mode == "sync":
-        return ChainPolicy(num_speculative_tokens)
-    if mode == "async":
-        # While a pass verifies one chain, its bonus token and the next chain are drafted below it.
-        return BestFirstPolicy(rows_max=4, depth_max=2 * num_speculative_tokens + 1, branch=3)
-    raise InputError("mode", mode, "a draft worker knows sync and async")
+    # While a pass verifies one chain, its bonus token and the next chain are drafted below it.
+    ahead = 2 * num_speculative_tokens + 1
+    match mode:
+        case "sync":
+            return ChainPolicy(num_speculative_tokens)
+        case "amusd" | "pearl":
+            return ChainPolicy(ahead)
+        case "async":
+            return BestFirstPolicy(rows_max=4, depth_max=ahead, branch=4, reach_min=0.01)
+        case _:
+            raise InputError("mode", mode, "a draft worker knows sync, async, amusd and pearl")
 
 
 def _chain_end(tree: SpeculationTree) -> TreeNode:

@@ -9,12 +9,28 @@ Laws:
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amusd.speculation.attachment import Lane
 from amusd.speculation.log import CommitLog
-from amusd.speculation.messages import Commit, Final, Node, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Final, Node, RequestId
 from amusd.speculation.stats import RequestStats
 from amusd.speculation.tree import Advance, SpeculationTree, TreeNode
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A guess below a committed token.
+
+    Attributes:
+        drafter: whose it was, of several the one that came first; None for nobody's.
+        score: as claimed.
+        hit: whether it was the target's token.
+    """
+
+    drafter: DrafterId | None
+    score: float
+    hit: bool
 
 
 class TargetRequest:
@@ -76,10 +92,12 @@ class TargetRequest:
             verified: how many draft rows the pass had.
             corrected: whether the last accepted row had verified children.
         """
+        stats = self.stats
         self.log.append(self.log.length, emitted)
         self.drafted.extend(index < accepted for index in range(len(emitted)))
         advance = self.tree.advance(emitted)
-        stats = self.stats
+        stats.corrections += corrected and accepted < len(emitted)
+        stats.count_depths(accepted, corrected and accepted < len(emitted))
         stats.passes += 1
         stats.committed += len(emitted)
         stats.verified += verified
@@ -90,6 +108,21 @@ class TargetRequest:
             stats.foreseen_corrections += corrected
             stats.foreseen_bonuses += not corrected
         return advance
+
+    def guesses(self, emitted: Sequence[int]) -> list[Guess]:
+        """Return the guesses below the committed path that `emitted` will extend, and count them."""
+        found: list[Guess] = []
+        parent: TreeNode | None = self.tree.root
+        for token in emitted:
+            if parent is None:
+                break
+            siblings = sorted(parent.children.values(), key=lambda node: (-node.score, node.token))
+            for rank, node in enumerate(siblings):
+                self.stats.count_guess(rank, node.token == token)
+                drafter = min(node.aliases)[0] if node.aliases else None
+                found.append(Guess(drafter, node.score, node.token == token))
+            parent = parent.children.get(token)
+        return found
 
     def commit_from(self, request: RequestId, incarnation: int, start: int) -> Commit:
         """Return everything from position `start` on as one message."""

@@ -9,7 +9,11 @@ Words:
 - The target's own token was foreseen if the tree held it all the same.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+DEPTHS: Final = 16  # deeper nodes count as the last
+RANKS: Final = 4  # further siblings count as the last
 
 
 @dataclass(slots=True)
@@ -22,11 +26,17 @@ class RequestStats:
         verified: draft rows in those passes.
         accepted: verified draft tokens that were committed.
         rollbacks: commits that left the tree, so that it was dropped.
+        corrections: passes whose own token contradicted a verified node.
         foreseen_corrections: corrections that a branch already held.
         foreseen_bonuses: bonus tokens that the tree already held.
         drafted: nodes received from drafters.
         stale_nodes: nodes that were stale when they arrived.
         dropped_nodes: nodes taken into the tree that a commit dropped, verified or not.
+        depth_verified: nodes verified whose parent was accepted, by depth below the root, the first child's
+            first.
+        depth_accepted: those of them that were accepted.
+        rank_seen: guesses below committed tokens, by rank among their siblings.
+        rank_hits: those of them that were the target's token.
     """
 
     passes: int = 0
@@ -34,11 +44,16 @@ class RequestStats:
     verified: int = 0
     accepted: int = 0
     rollbacks: int = 0
+    corrections: int = 0
     foreseen_corrections: int = 0
     foreseen_bonuses: int = 0
     drafted: int = 0
     stale_nodes: int = 0
     dropped_nodes: int = 0
+    depth_verified: list[int] = field(default_factory=lambda: [0] * DEPTHS)
+    depth_accepted: list[int] = field(default_factory=lambda: [0] * DEPTHS)
+    rank_seen: list[int] = field(default_factory=lambda: [0] * RANKS)
+    rank_hits: list[int] = field(default_factory=lambda: [0] * RANKS)
 
     @property
     def acceptance_rate(self) -> float | None:
@@ -50,6 +65,17 @@ class RequestStats:
         """Tokens committed per pass, bonus included; None before the first pass."""
         return self.committed / self.passes if self.passes else None
 
-    def to_dict(self) -> dict[str, int]:
+    def count_guess(self, rank: int, hit: bool) -> None:
+        """A guess below a committed token was, or was not, the target's."""
+        self.rank_seen[min(rank, RANKS - 1)] += 1
+        self.rank_hits[min(rank, RANKS - 1)] += hit
+
+    def count_depths(self, accepted: int, rejected: bool) -> None:
+        """A pass accepted a path of so many nodes, and rejected the verified ones below it, if any."""
+        for depth in range(accepted + rejected):
+            self.depth_verified[min(depth, DEPTHS - 1)] += 1
+            self.depth_accepted[min(depth, DEPTHS - 1)] += depth < accepted
+
+    def to_dict(self) -> dict[str, int | list[int]]:
         """Return the counts by name."""
         return asdict(self)

@@ -30,12 +30,12 @@ from amusd.speculation.messages import (
     Propose,
     RequestId,
 )
-from amusd.speculation.request import TargetRequest
+from amusd.speculation.request import Guess, TargetRequest
 from amusd.speculation.stats import RequestStats
 from amusd.speculation.tree import SpeculationTree, TreeNode
 from amusd.speculation.walk import walk
 
-__all__ = ["Limits", "Received", "TargetEndpoint", "Verified"]
+__all__ = ["Guess", "Limits", "Received", "TargetEndpoint", "Verified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Verified:
         emitted: the committed tokens: those of the accepted rows, then at most one of the target's own.
         drafted: for each of them, whether it was an accepted draft token.
         rolled_back: whether the commit left the tree.
+        guesses: what the drafters had guessed below the committed tokens, and what was right.
         final: why the request ended, or None.
     """
 
@@ -54,6 +55,7 @@ class Verified:
     emitted: tuple[int, ...]
     drafted: tuple[bool, ...]
     rolled_back: bool
+    guesses: tuple[Guess, ...]
     final: Final | None
 
 
@@ -235,12 +237,13 @@ class TargetEndpoint:
         last_row = walked.accepted[-1] if walked.accepted else 0
         emitted, final = state.cut(walked.emitted)
         accepted = walked.accepted[: len(emitted)]
+        guesses = tuple(state.guesses(emitted))
         advance = state.commit(emitted, len(accepted), verified=len(nodes), corrected=last_row in parents)
         self._links.follow(request, advance.kept, advance.dropped)
         if final is not None:
             self._finish(request, state, final)
         drafted = tuple(index < len(accepted) for index in range(len(emitted)))
-        return Verified(accepted, emitted, drafted, advance.rolled_back, final)
+        return Verified(accepted, emitted, drafted, advance.rolled_back, guesses, final)
 
     # Inside.
 

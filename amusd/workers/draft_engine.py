@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from amusd.drafters.base import Drafter
+from amusd.drafters.base import Candidates, Drafter, Expansion
 from amusd.errors import InputError, ProtocolError
 from amusd.orders import Order
+from amusd.policies.calibration import Forecasts
 from amusd.policies.drafting import DraftPolicy
 from amusd.rpc.v1 import common_pb2, draft_pb2, target_pb2
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
-from amusd.speculation.messages import Attached, Close, Commit, RequestId
+from amusd.speculation.messages import Attached, Close, Commit, NodeId, RequestId
 from amusd.tracing import Recorder
 from amusd.transport.codec import encode_drafter
 from amusd.transport.link import Link
@@ -83,6 +84,7 @@ class DraftEngine(Engine[DraftInput]):
         self._target: TargetLink | None = None
         self._events: list[draft_pb2.DraftEvent] = []
         self._open_requests: set[RequestId] = set()
+        self._forecasts = Forecasts()
         self._idle = True
 
     def load(self) -> None:
@@ -147,6 +149,7 @@ class DraftEngine(Engine[DraftInput]):
             self._events.append(draft_pb2.DraftEvent(refused=refused))
             return
         self._open_requests.add(order.request)
+        self._forecasts.open(order.request, order.params.greedy)
         self.endpoint.on_open(order.request, order.tokens, length_max)
         self._recorder.record("prefill", started, request=order.request)
 
@@ -158,6 +161,7 @@ class DraftEngine(Engine[DraftInput]):
     def _forget(self, request: RequestId) -> None:
         if request in self._open_requests:
             self._open_requests.remove(request)
+            self._forecasts.close(request)
             self.drafter.close(request)
 
     def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
@@ -182,9 +186,12 @@ class DraftEngine(Engine[DraftInput]):
     def _apply(self, change: LogChange) -> None:
         """The drafter's cells follow the log."""
         if change.truncated:
+            self._forecasts.truncate(change.request)
             self.drafter.truncate(change.request, self.endpoint.log(change.request).tokens)
             return
-        self.drafter.on_commit(change.request, change.committed, change.dropped, change.tokens, change.length)
+        follow = change.request, change.committed, change.dropped, change.tokens, change.length
+        self._forecasts.on_commit(*follow)
+        self.drafter.on_commit(*follow)
         if change.committed:
             nodes = [(change.request, node) for node in change.committed]
             self._recorder.mark("committed", committed=nodes)
@@ -216,14 +223,23 @@ class DraftEngine(Engine[DraftInput]):
         self._idle = not choices
         if choices:
             started = self._recorder.now_ns()
-            candidates = self.drafter.expand(choices)
             nodes = [
                 (choice.request, node)
-                for choice, found in zip(choices, candidates, strict=True)
-                for node in self.endpoint.grow(choice.request, choice.node, found)
+                for choice, claims in zip(choices, self.drafter.expand(choices), strict=True)
+                for node in self._grow(choice, claims)
             ]
             self._recorder.record("draft", started, rows=len(choices), nodes=nodes)
         self._publish()
+
+    def _grow(self, choice: Expansion, claims: Candidates) -> list[NodeId]:
+        """Hang the candidates that are likely enough below their node."""
+        request, node = choice.request, choice.node
+        tree = self.endpoint.tree(request)
+        parent = tree.root if node is None else self.endpoint.node(request, node)
+        assert parent is not None, "nothing changes a tree while its engine drafts"
+        estimates = self._forecasts.calibrate(request, node, choice.position, claims)
+        worth = self._policy.worth_proposing(tree.reach(parent), estimates)
+        return self.endpoint.grow(request, node, worth)
 
     def _publish(self) -> None:
         if self._target is not None and self._target.ready and (messages := self.endpoint.outgoing()):

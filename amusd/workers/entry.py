@@ -87,7 +87,7 @@ async def _start_target(
         details.update(verifier.describe())
         return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits)
 
-    engine = TargetEngine(build, verify_policy(mode, count), recorder, device.cores)
+    engine = TargetEngine(build, verify_policy(mode, count), options["verify"], recorder, device.cores)
     services = {
         "amusd.rpc.v1.Target": lambda s: target_pb2_grpc.add_TargetServicer_to_server(
             TargetServicer(engine), s

@@ -73,7 +73,7 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
                     greeted = True
                     await self._engine.post(DrafterJoined(drafter, link, message))
                 else:
-                    await self._engine.post(DrafterSaid(drafter, message))
+                    await self._engine.post(DrafterSaid(drafter, message, self._engine.now()))
 
         try:
             async with aclosing(converse(request_iterator, context, link, on_frame)) as frames:

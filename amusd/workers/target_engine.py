@@ -5,12 +5,15 @@ is worth starting now or some drafts are worth a bounded wait, run it, commit, a
 stream what is newest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from amusd.errors import AmusdError, InputError, ProtocolError
 from amusd.orders import Order
+from amusd.policies import choices
+from amusd.policies.calibration import Calibration
+from amusd.policies.choices import Choice, Verify
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
 from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, RequestId
@@ -54,10 +57,11 @@ class DrafterLeft:
 
 @dataclass(frozen=True, slots=True)
 class DrafterSaid:
-    """A drafter's message."""
+    """A drafter's message, and when it arrived: during a pass it waits for the engine."""
 
     drafter: DrafterId
     message: Propose | Have
+    at: float
 
 
 TargetInput = (
@@ -79,18 +83,21 @@ class TargetEngine(Engine[TargetInput]):
     Args:
         build: loads the model; called on the engine's thread, after it was pinned.
         policy: how many nodes of each request a pass takes, and how long it may wait for more.
+        verify: which nodes these are.
     """
 
     def __init__(
         self,
         build: Callable[[], tuple["Verifier", TargetEndpoint]],
         policy: VerifyPolicy,
+        verify: Verify,
         recorder: Recorder,
         cores: tuple[int, ...],
     ) -> None:
         super().__init__("amusd-target", cores)
         self._build = build
         self._policy = policy
+        self._verify = verify
         self._recorder = recorder
         self._control: ControlLink | None = None
         self._drafters: dict[DrafterId, DrafterLink] = {}
@@ -98,15 +105,19 @@ class TargetEngine(Engine[TargetInput]):
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
         self._refused: list[target_pb2.TargetEvent] = []
+        self._calibrations: dict[DrafterId, Calibration] = {}
+        self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
 
     def load(self) -> None:
         """Load the model and open the log."""
         self.verifier, self.endpoint = self._build()
+        self._policy.costs = self.verifier.costs
 
     # -- events --------------------------------------------------------------------------------
 
     def on_event(self, event: TargetInput) -> None:
         """Take one event; a peer that broke the protocol loses its stream, nobody else anything."""
+        self._choices = None
         match event:
             case CoordinatorJoined(link):
                 self._drop_coordinator(ProtocolError("another coordinator took over this worker"))
@@ -128,8 +139,8 @@ class TargetEngine(Engine[TargetInput]):
                 self._attach(drafter, stream, hello)
             case DrafterLeft(drafter):
                 self._detach(drafter, None)
-            case DrafterSaid(drafter, message):
-                self._hear(drafter, message)
+            case DrafterSaid(drafter, message, at):
+                self._hear(drafter, message, at)
             case LinkReady():
                 pass
             case _:
@@ -185,17 +196,18 @@ class TargetEngine(Engine[TargetInput]):
             self._detach(replaced, ProtocolError("the same drafter attached again on a newer stream"))
         self._drafters[drafter] = link
         self._incarnations[drafter] = hello.incarnation
+        self._calibrations[drafter] = Calibration()
         self._recorder.mark("drafter attached", drafter=drafter)
 
     def _detach(self, drafter: DrafterId, reason: AmusdError | None) -> None:
         link = self._drafters.pop(drafter, None)
         if link is not None:
-            del self._incarnations[drafter]
+            del self._incarnations[drafter], self._calibrations[drafter]
             link.close(reason)
             self.endpoint.on_detach(drafter)
             self._recorder.mark("drafter detached", drafter=drafter)
 
-    def _hear(self, drafter: DrafterId, message: Propose | Have) -> None:
+    def _hear(self, drafter: DrafterId, message: Propose | Have, at: float) -> None:
         if drafter not in self._drafters:
             return  # sent before its stream was closed
         try:
@@ -203,7 +215,7 @@ class TargetEngine(Engine[TargetInput]):
                 self.endpoint.on_have(drafter, message)
             else:
                 if self.endpoint.on_propose(drafter, message).live:
-                    self._policy.on_proposal(message.request)
+                    self._policy.on_proposal(message.request, at)
         except ProtocolError as error:
             self._detach(drafter, error)
 
@@ -219,13 +231,29 @@ class TargetEngine(Engine[TargetInput]):
 
     def _deadline(self) -> float:
         """When the next pass starts at the latest: as soon as every request's drafts are in."""
-        chains = {request: self.endpoint.chain(request, self._policy.nodes_max) for request in self._decoding}
         return self._policy.deadline(
-            {request: len(chain) for request, chain in chains.items()},
+            {request: choice.reaches for request, choice in self._choose().items()},
             {request: self.endpoint.room(request) for request in self._decoding},
             drafters=len(self._drafters),
             now=self.now(),
         )
+
+    def _choose(self) -> dict[RequestId, Choice]:
+        """The nodes of each request that a pass could verify now, in the order of taking them."""
+        if self._choices is None:
+            choose, count = choices.CHOOSERS[self._verify], self._policy.nodes_max
+            self._choices = {
+                request: choose(
+                    self.endpoint.tree(request), min(count, self.endpoint.room(request)), self._estimate
+                )
+                for request in self._decoding
+            }
+        return self._choices
+
+    def _estimate(self, node: TreeNode) -> float:
+        """The chance that a node is the target's token if its parent is, by its drafter's record."""
+        drafter = min(node.aliases)[0]
+        return self._calibrations[drafter].estimate(node.score)
 
     def work(self) -> None:
         """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
@@ -243,40 +271,46 @@ class TargetEngine(Engine[TargetInput]):
         if done:
             self._prefilling.remove(request)
             self._decoding.append(request)
+            self._choices = None
 
     def _pass(self) -> None:
-        chains = self._choose()
+        chosen = self._choose()
+        widths = self._policy.widths({request: choice.reaches for request, choice in chosen.items()})
+        chosen = {request: choice.first(widths[request]) for request, choice in chosen.items()}
         aliases = [
             (self._incarnations[drafter], request, node)
-            for request, chain in chains.items()
-            for member in chain
+            for request, choice in chosen.items()
+            for member in choice.nodes
             for drafter, node in member.aliases
         ]
-        started = self._recorder.now_ns()
-        winners = self.verifier.verify(
-            [(request, [node.token for node in chain]) for request, chain in chains.items()]
+        started_ns, started = self._recorder.now_ns(), self.now()
+        winners = self.verifier.verify(chosen, apart=self._verify == "rows")
+        ended = self.now()
+        verified = {request: len(choice.nodes) for request, choice in chosen.items()}
+        accepted = {}
+        self._recorder.record(
+            "pass", started_ns, requests=len(chosen), verified=sum(verified.values()), aliases=aliases
         )
-        verified = sum(map(len, chains.values()))
-        self._recorder.record("pass", started, requests=len(chains), verified=verified, aliases=aliases)
-        for (request, chain), row_winners in zip(chains.items(), winners, strict=True):
-            result = self.endpoint.on_verified(request, chain, range(len(chain)), row_winners)
-            assert result is not None, "nothing ends a request while its engine runs the pass"
-            if result.rolled_back:
-                self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
-            self.verifier.keep(request, result.accepted_rows, result.emitted)
-            if result.final is not None:
-                self._forget(request)
-        self._policy.on_pass(self.now())
+        for (request, choice), row_winners in zip(chosen.items(), winners, strict=True):
+            accepted[request] = self._commit(request, choice, row_winners)
+        self._choices = None
+        self._policy.on_pass(verified, accepted, started, ended)
 
-    def _choose(self) -> dict[RequestId, list[TreeNode]]:
-        """The nodes of each request that this pass verifies."""
-        chains = {request: self.endpoint.chain(request, self._policy.nodes_max) for request in self._decoding}
-        reaches = {
-            request: [self.endpoint.tree(request).reach(node) for node in chain]
-            for request, chain in chains.items()
-        }
-        widths = self._policy.widths(reaches)
-        return {request: chain[: widths[request]] for request, chain in chains.items()}
+    def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
+        """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
+        result = self.endpoint.on_verified(request, choice.nodes, choice.parents, winners)
+        assert result is not None, "nothing ends a request while its engine runs the pass"
+        if result.rolled_back:
+            self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
+        for guess in result.guesses:
+            if guess.drafter is not None:
+                self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+        accepted = len(result.accepted_rows)
+        in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
+        self.verifier.keep(request, in_place, result.emitted)
+        if result.final is not None:
+            self._forget(request)
+        return accepted
 
     # -- streams -------------------------------------------------------------------------------
 

@@ -1,18 +1,23 @@
 """The target's model behind its engine: requests in, the target's own tokens out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError
-from amusd.models import ModelSpec, Runner, default_context, load_config, load_model
+from amusd.models import ModelSpec, Rows, Runner, default_context, load_config, load_model
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.target_cells import TargetCells
+from amusd.models.timing import time_passes
 from amusd.orders import Order
+from amusd.policies.choices import BRANCHES_MAX, Choice
+from amusd.policies.costs import CostCurve
 from amusd.sampling import RowSampler
 from amusd.speculation.messages import RequestId
+from amusd.speculation.tree import TreeNode
 
 PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
 
@@ -21,10 +26,12 @@ class Verifier:
     """Cells, samplers and logs of the live requests of one target; owned by one thread.
 
     Args:
+        costs: of the runner's passes.
         vocabulary_size: tokens that the target may emit; further columns of its logits are padding.
     """
 
-    def __init__(self, runner: Runner, check: SelfCheck, vocabulary_size: int) -> None:
+    def __init__(self, runner: Runner, check: SelfCheck, costs: CostCurve, vocabulary_size: int) -> None:
+        self.costs = costs
         self.vocabulary_size = vocabulary_size
         self._cells = TargetCells(runner)
         self._runner = runner
@@ -46,6 +53,7 @@ class Verifier:
             "end_tokens": sorted(loaded.end_tokens),
             "exact": self._check.exact,
             "self_check": self._check.lines(),
+            "pass_seconds": self.costs.to_dict(),
         }
 
     def open(self, order: Order) -> None:
@@ -83,23 +91,82 @@ class Verifier:
         self._cells.prefill(slot, log[:stop])
         return stop == len(log)
 
-    def verify(self, chains: Sequence[tuple[RequestId, Sequence[int]]]) -> list[list[int]]:
-        """One pass. Returns the target's own token after the root and after each node of each chain."""
+    def verify(self, choices: Mapping[RequestId, Choice], *, apart: bool = False) -> list[list[int]]:
+        """One pass over the requests' choices of nodes.
+
+        Args:
+            apart: give each path of a choice a batch row of its own, over copied cells: exact where a tree's
+                scattered cells are exact up to rounding only.
+
+        Returns:
+            the target's own token after the root and after each node of each choice.
+        """
+        if apart:
+            return self._verify_apart(choices)
         plans = [
-            self._cells.plan(self._slots[request], self._logs[request][-1], tokens, range(len(tokens)))
-            for request, tokens in chains
+            self._plan(request, self._slots[request], choice.nodes, choice.parents)
+            for request, choice in choices.items()
         ]
         logits = self._cells.forward(plans)  # [requests, W, vocabulary]
-        winners = []
-        for (request, tokens), rows in zip(chains, logits, strict=True):
-            log, sampler = self._logs[request], self._samplers[request]
-            positions = range(len(log), len(log) + len(tokens) + 1)
-            prefixes = [[*log, *tokens[:i]] for i in range(len(tokens) + 1)] if sampler.needs_prefix else None
-            winners.append(sampler.winners(sampler.arrivals(rows[: len(tokens) + 1], positions, prefixes)))
-        return winners
+        return [
+            self._winners(request, plan, rows[: len(plan.tokens)])
+            for request, plan, rows in zip(choices, plans, logits, strict=True)
+        ]
+
+    def _verify_apart(self, choices: Mapping[RequestId, Choice]) -> list[list[int]]:
+        branches = [
+            (request, index, rows)
+            for request, choice in choices.items()
+            for index, rows in enumerate(choice.chains() or [[]])
+        ]
+        slots = [
+            self._slots[request] if index == 0 else self._cells.branch(self._slots[request])
+            for request, index, _ in branches
+        ]
+        plans = []
+        for (request, _, rows), slot in zip(branches, slots, strict=True):
+            nodes = [choices[request].nodes[row - 1] for row in rows]
+            plans.append(self._plan(request, slot, nodes, range(len(nodes))))
+        logits = self._in_slot_order(slots, plans)
+        found = {request: [-1] * (1 + len(choice.nodes)) for request, choice in choices.items()}
+        for (request, _, rows), slot, plan, branch_logits in zip(branches, slots, plans, logits, strict=True):
+            winners = self._winners(request, plan, branch_logits[: len(plan.tokens)])
+            for row, winner in zip((0, *rows), winners, strict=True):
+                found[request][row] = winner
+            accepted = 0
+            while accepted < len(rows) and plan.tokens[accepted + 1] == winners[accepted]:
+                accepted += 1
+            if accepted and slot != self._slots[request]:
+                self._cells.merge(slot, self._slots[request], 1 + accepted)
+        for slot in sorted(set(slots) - set(self._slots.values()), reverse=True):
+            self._cells.close(slot)
+        return list(found.values())
+
+    def _in_slot_order(self, slots: Sequence[int], plans: Sequence[Rows]) -> list[Tensor]:
+        """One pass over plans whose slots come in any order; their logits in the order given."""
+        order = sorted(range(len(slots)), key=lambda index: slots[index])
+        logits = self._cells.forward([plans[index] for index in order])
+        return [logits[order.index(index)] for index in range(len(plans))]
+
+    def _plan(self, request: RequestId, slot: int, nodes: Sequence[TreeNode], parents: Sequence[int]) -> Rows:
+        return self._cells.plan(slot, self._logs[request][-1], [node.token for node in nodes], parents)
+
+    def _winners(self, request: RequestId, plan: Rows, logits: Tensor) -> list[int]:
+        """The target's own token after each of [rows, vocabulary] rows."""
+        log, sampler = self._logs[request], self._samplers[request]
+        prefixes = None
+        if sampler.needs_prefix:
+            row_of = {cell: row for row, cell in enumerate(plan.cells)}
+            paths = [[plan.tokens[row_of[cell]] for cell in path[1:]] for path in plan.ancestors]
+            prefixes = [[*log, *path] for path in paths]
+        positions = [position + 1 for position in plan.positions]
+        return sampler.winners(sampler.arrivals(logits, positions, prefixes))
 
     def keep(self, request: RequestId, accepted_rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """Commit the accepted rows of the last pass; ``tokens`` are all that the log grew by."""
+        """Commit the accepted rows of the last pass; ``tokens`` are all that the log grew by.
+
+        Of branches that were verified apart the accepted one lies in place already: its rows are 1, 2, ...
+        """
         self._cells.keep(self._slots[request], accepted_rows)
         self._logs[request].extend(tokens)
 
@@ -125,5 +192,9 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
     if options["num_speculative_tokens"] >= context:
         remedy = f"give less than max_model_len, {context}"
         raise InputError("num_speculative_tokens", options["num_speculative_tokens"], remedy)
+    if options["verify"] == "rows":
+        slots += BRANCHES_MAX * slots
     runner = Runner(loaded, slots=slots, context=context)
-    return Verifier(runner, self_check(runner), min(options["vocabulary_size"], loaded.vocabulary_size))
+    check = self_check(runner)
+    costs = CostCurve(time_passes(runner, options["num_speculative_tokens"] + 1), loaded.rows_multiple)
+    return Verifier(runner, check, costs, min(options["vocabulary_size"], loaded.vocabulary_size))

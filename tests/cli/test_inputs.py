@@ -40,7 +40,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["--seed", str(2**63)], "seed", str(2**63), "from 0 to 9223372036854775807"),
         (["--stop", ""], "stop", "''", "at least one character"),
         (["--launcher", "slurm"], "launcher", "slurm", "give ray or local"),
-        (["--mode", "turbo"], "mode", "turbo", "give one of async, sync, alone"),
+        (["--mode", "turbo"], "mode", "turbo", "give one of async, sync, alone, amusd, pearl"),
         (["--dtype", "int4"], "dtype", "int4", "give one of auto, bfloat16, float32"),
         (["--target-devices", "gpu:0"], "target_devices", "gpu:0", "cuda:0"),
         (["--target-devices", "cpu:"], "target_devices", "cpu:", "cpu:0"),

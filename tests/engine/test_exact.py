@@ -3,6 +3,7 @@
 import pytest
 
 from amusd import SamplingParams
+from tests.engine.conftest import start
 
 SETTINGS = [
     SamplingParams(temperature=0, max_tokens=60, ignore_eos=True),
@@ -21,6 +22,15 @@ def test_async_and_sync_write_the_bytes_that_the_target_alone_writes(
     assert all(wanted)
     for llm in (asynchronous, synchronous):
         assert [output.token_ids for output in llm.generate(prompts, params)] == wanted
+
+
+@pytest.mark.parametrize("options", [{"verify": "rows"}, {"mode": "amusd"}, {"mode": "pearl"}], ids=str)
+def test_other_ways_to_verify_write_the_same_bytes(alone, held_out, options):
+    with start(**{"mode": "async", "max_requests": 2} | options) as llm:
+        for params in SETTINGS[:3]:
+            prompts = held_out[:2]
+            wanted = [output.token_ids for output in alone.generate(prompts, params)]
+            assert [output.token_ids for output in llm.generate(prompts, params)] == wanted
 
 
 def test_eight_requests_at_once_get_the_bytes_that_each_gets_alone(alone, asynchronous, held_out):

@@ -16,6 +16,8 @@ from amusd.models.draft_cells import DraftCells
 from amusd.models.selfcheck import SelfCheck
 from amusd.orders import Order
 from amusd.params import SamplingParams
+from amusd.policies.choices import CHOOSERS
+from amusd.policies.costs import CostCurve
 from amusd.policies.drafting import draft_policy
 from amusd.policies.verifying import verify_policy
 from amusd.speculation.drafter import DrafterEndpoint
@@ -28,11 +30,15 @@ PROMPTS = {1: random_tokens(1, seed=1), 2: random_tokens(20, seed=2)}  # by requ
 COUNTS = {1: 24, 2: 30}  # request 1 ends first, so that request 2 moves into its slot
 NODES_MAX = 4  # with the root five rows: a pass is wider than plain decoding
 SIZES = {"slots": 2, "context": 64, "block": 64}
+BRANCHING = {"slots": 8, "context": 64, "block": 64}  # branches that are verified apart take slots
 TURN_SECONDS = 0.002  # by the clock that policies see: async may lose patience, sync never does
 DRAFTER = 1
 NO_CHECK = SelfCheck(64, True, (), (), (), (), True, "")  # a verifier only describes it
 pytestmark = pytest.mark.parametrize("family", FAMILIES)
-both_modes = pytest.mark.parametrize("mode", ["sync", "async"])
+ways = pytest.mark.parametrize(
+    ("mode", "verify"),
+    [("sync", "chain"), ("async", "chain"), ("async", "rows"), ("async", "tree")],
+)
 
 
 @cache
@@ -52,12 +58,13 @@ def stranger(family):
 class Pair:
     """A target and, unless it is alone, its drafter, with both requests open."""
 
-    def __init__(self, mode, family, draft=None):
+    def __init__(self, mode, family, draft=None, verify="chain"):
         self.now, self.counts, self.outputs = 0.0, Counter(), {request: [] for request in PROMPTS}
-        self.family, self.verifying = family, verify_policy(mode, NODES_MAX)
+        self.family, self.verifying, self.verify_as = family, verify_policy(mode, NODES_MAX), verify
         self.drafting = draft and draft_policy(mode, NODES_MAX)
         window = self.drafting.window if draft else 1
-        self.verifier = Verifier(Runner(loaded_model(family), **SIZES), NO_CHECK, VOCABULARY)
+        runner = Runner(loaded_model(family), **(BRANCHING if verify == "rows" else SIZES))
+        self.verifier = Verifier(runner, NO_CHECK, CostCurve({}), VOCABULARY)
         self.target = TargetEndpoint(1, VOCABULARY, Limits(window=window))
         if draft:
             cells = DraftCells(Runner(draft, **SIZES, spare_cells=window), window)
@@ -81,11 +88,19 @@ class Pair:
     def run(self):
         """Take turns until all requests have ended; returns the target's counts."""
         while requests := self.target.requests():
-            chains = {key: self.target.chain(key, NODES_MAX) for key in requests}
-            nodes = {key: len(chain) for key, chain in chains.items()}
             rooms = {key: self.target.room(key) for key in requests}
-            if self.verifying.deadline(nodes, rooms, drafters=bool(self.drafting), now=self.now) <= self.now:
-                self.verify(chains)
+            chosen = {
+                key: CHOOSERS[self.verify_as](
+                    self.target.tree(key), min(NODES_MAX, rooms[key]), lambda node: node.score
+                )
+                for key in requests
+            }
+            reaches = {key: choice.reaches for key, choice in chosen.items()}
+            if (
+                self.verifying.deadline(reaches, rooms, drafters=bool(self.drafting), now=self.now)
+                <= self.now
+            ):
+                self.verify(chosen, reaches)
             if self.drafting:
                 self.draft()  # as if during the pass: it has not heard of the commits yet
                 self.hear()
@@ -94,20 +109,24 @@ class Pair:
         assert not (self.drafting and self.drafts.requests()), "the drafter hears of every end"
         return self.counts
 
-    def verify(self, chains):
+    def verify(self, chosen, reaches):
         """One pass over all requests, and its commits."""
-        reaches = {key: [self.target.tree(key).reach(node) for node in chains[key]] for key in chains}
+        apart = self.verify_as == "rows"
         widths = self.verifying.widths(reaches)
-        rows = [(request, chain[: widths[request]]) for request, chain in chains.items()]
-        winners = self.verifier.verify([(request, [node.token for node in chain]) for request, chain in rows])
-        for (request, chain), own in zip(rows, winners, strict=True):
-            verified = self.target.on_verified(request, chain, range(len(chain)), own)
-            self.verifier.keep(request, verified.accepted_rows, verified.emitted)
+        chosen = {request: choice.first(widths[request]) for request, choice in chosen.items()}
+        winners = self.verifier.verify(chosen, apart=apart)
+        for (request, choice), own in zip(chosen.items(), winners, strict=True):
+            verified = self.target.on_verified(request, choice.nodes, choice.parents, own)
+            rows = verified.accepted_rows
+            self.verifier.keep(request, range(1, len(rows) + 1) if apart else rows, verified.emitted)
+            self.counts["branched"] += list(rows) != list(range(1, len(rows) + 1))
             if verified.final:
                 self.verifier.close(request)
                 self.verifying.forget(request)
-                self.counts.update(self.target.stats(request).to_dict())
-        self.verifying.on_pass(self.now)
+                counts = self.target.stats(request).to_dict()
+                self.counts.update({name: n for name, n in counts.items() if isinstance(n, int)})
+        counted = {request: len(choice.nodes) for request, choice in chosen.items()}
+        self.verifying.on_pass(counted, dict.fromkeys(counted, 0), self.now, self.now + TURN_SECONDS)
         for commit in self.target.feed():
             self.outputs[commit.request] += commit.tokens
 
@@ -135,15 +154,20 @@ def test_the_target_alone(family):
     assert Pair("alone", family).run()["passes"] == sum(COUNTS.values())
 
 
-@both_modes
-def test_a_draft_that_is_wrong_changes_no_token(family, mode):
-    counts = Pair(mode, family, stranger(family)).run()
+@ways
+def test_a_draft_that_is_wrong_changes_no_token(family, mode, verify):
+    counts = Pair(mode, family, stranger(family), verify).run()
     assert counts["rollbacks"] > 0
-    assert counts["accepted"] < counts["verified"]
+    assert counts["accepted"] < counts["verified"] or mode == "async"  # which may verify nothing
 
 
-@both_modes
-def test_drafts_of_the_target_itself_are_accepted(family, mode):
-    counts = Pair(mode, family, loaded_model(family)).run()
+@ways
+def test_drafts_of_the_target_itself_are_accepted(family, mode, verify):
+    counts = Pair(mode, family, loaded_model(family), verify).run()
     assert counts["accepted"] > 0
     assert mode == "async" or counts["accepted"] == counts["verified"]  # one guess a position, always right
+
+
+@pytest.mark.parametrize("mode", ["amusd", "pearl"])
+def test_the_schedules_to_compare_with_change_no_token_either(family, mode):
+    assert Pair(mode, family, loaded_model(family)).run()["accepted"] > 0

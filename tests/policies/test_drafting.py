@@ -73,8 +73,8 @@ def test_a_chain_follows_the_best_child_and_of_equals_the_lowest_token():
 # -- best first ------------------------------------------------------------------------------------
 
 
-def best_first(rows_max=4, depth_max=8, branch=2):
-    return BestFirstPolicy(rows_max, depth_max, branch)
+def best_first(rows_max=4, depth_max=8, branch=2, reach_min=1e-6):
+    return BestFirstPolicy(rows_max, depth_max, branch, reach_min)
 
 
 def test_the_root_comes_first_with_its_branches():
@@ -160,9 +160,21 @@ def test_the_choice_is_a_function_of_the_trees():
     assert best_first().choose(made) == best_first().choose(made)
 
 
+def test_futures_that_are_too_unlikely_are_neither_expanded_nor_proposed():
+    made = endpoint(1)
+    ids = grow(made, 1, (None, 11, 0.5), (None, 12, 0.05), (0, 13, 0.1))
+    policy = best_first(reach_min=0.06)
+    assert policy.choose(made) == []  # 12 reaches 0.05, 13 too
+    assert brief(best_first(reach_min=0.05).choose(made)) == [(1, ids[1], 2), (1, ids[2], 2)]
+    candidates = [(1, 0.4), (2, 0.3), (3, 0.1)]
+    assert policy.worth_proposing(0.2, candidates) == [(1, 0.4), (2, 0.3)]
+    assert policy.worth_proposing(0.01, candidates) == [(1, 0.4)], "a node that was expanded has a child"
+
+
 def test_each_mode_has_its_policy_and_its_window():
     assert draft_policy("sync", 5) == ChainPolicy(5)
     assert draft_policy("sync", 5).window == 5
+    assert draft_policy("amusd", 5) == draft_policy("pearl", 5) == ChainPolicy(11)
     drafting = draft_policy("async", 3)
     assert isinstance(drafting, BestFirstPolicy)
     assert drafting.depth_max == 7

@@ -1,16 +1,34 @@
-"""When a pass starts and how wide it is: tables over counts and times."""
+"""When a pass starts and how wide it is: tables over reaches and times."""
 
 import pytest
 
 from amusd.errors import InputError
-from amusd.policies.verifying import ASYNC_PATIENCE_SECONDS, SYNC_PATIENCE_SECONDS, verify_policy
+from amusd.policies.adaptive import FIRST_SECONDS, PATIENCE_SECONDS_MAX, STEP_SECONDS
+from amusd.policies.costs import CostCurve
+from amusd.policies.verifying import SYNC_PATIENCE_SECONDS, verify_policy
 
 PLENTY = 100
+ZEN5 = {1: 0.0132, 4: 0.0132, 8: 0.0161, 16: 0.0207}
 
 
 def deadline(policy, nodes, now, rooms=None, drafters=1):
-    rooms = rooms or dict.fromkeys(nodes, PLENTY)
-    return policy.deadline(nodes, rooms, drafters=drafters, now=now)
+    """`nodes`: per request how many there are, or their reaches."""
+    reaches = {key: [0.9] * value if isinstance(value, int) else value for key, value in nodes.items()}
+    return policy.deadline(reaches, rooms or dict.fromkeys(nodes, PLENTY), drafters=drafters, now=now)
+
+
+def pass_at(policy, end, verified=None, accepted=None, seconds=0.013):
+    verified = verified or {1: 0}
+    policy.on_pass(verified, accepted or dict.fromkeys(verified, 0), end - seconds, end)
+
+
+def async_policy(count=7, seconds=ZEN5, multiple=4):
+    policy = verify_policy("async", count)
+    policy.costs = CostCurve(seconds, multiple)
+    return policy
+
+
+# -- fixed -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -22,25 +40,23 @@ def deadline(policy, nodes, now, rooms=None, drafters=1):
         ("sync", 4, 4, 1, False),  # the request cannot use more
         ("sync", 0, 0, 1, False),
         ("sync", 0, PLENTY, 0, False),  # nobody to wait for
-        ("async", 5, PLENTY, 1, False),
-        ("async", 2, PLENTY, 1, False),
-        ("async", 1, PLENTY, 1, True),
-        ("async", 1, 1, 1, False),
-        ("async", 0, PLENTY, 0, False),
+        ("amusd", 1, PLENTY, 1, True),  # the paper verifies when two or more wait
+        ("amusd", 2, PLENTY, 1, False),
+        ("pearl", 0, PLENTY, 1, True),
+        ("pearl", 1, PLENTY, 1, False),  # pre-verify: the first token by itself
         ("alone", 0, PLENTY, 0, False),
         ("alone", 0, PLENTY, 1, False),
     ],
 )
 def test_a_pass_waits_only_for_nodes_that_can_come(mode, count, room, drafters, waits):
-    patience = {"sync": SYNC_PATIENCE_SECONDS, "async": ASYNC_PATIENCE_SECONDS, "alone": 0.0}[mode]
     at = deadline(verify_policy(mode, 5), {1: count}, now=10.0, rooms={1: room}, drafters=drafters)
-    assert at == (10.0 + patience if waits else 10.0)
+    assert at == (10.0 + SYNC_PATIENCE_SECONDS if waits else 10.0)
 
 
 def test_the_wait_is_bounded_by_the_end_of_the_last_pass():
     policy = verify_policy("sync", 5)
     deadline(policy, {1: 5}, now=10.0)
-    policy.on_pass(11.0)
+    pass_at(policy, 11.0)
     for now in (11.0, 11.2, 11.4):
         assert deadline(policy, {1: 1}, now=now) == 11.0 + SYNC_PATIENCE_SECONDS
     assert deadline(policy, {1: 1}, now=11.6) == 11.6
@@ -51,24 +67,24 @@ def test_one_request_is_waited_for_although_others_are_ready():
     assert deadline(policy, {1: 5, 2: 3, 3: 5}, now=1.0) == 1.0 + SYNC_PATIENCE_SECONDS
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "amusd", "pearl", "async"])
 def test_patience_is_spent_once_until_a_node_comes(mode):
     policy = verify_policy(mode, 5)
     assert deadline(policy, {1: 0}, now=0.0) > 0.0
     assert deadline(policy, {1: 0}, now=1.0) == 1.0
     for now in (1.0, 2.0, 3.0):
-        policy.on_pass(now)
+        pass_at(policy, now)
         assert deadline(policy, {1: 0}, now=now) == now
-    policy.on_proposal(1)
-    policy.on_pass(4.0)
-    assert deadline(policy, {1: 0}, now=4.0) > 4.0
+    policy.on_proposal(1, 3.001)
+    pass_at(policy, 4.0)
+    assert mode == "async" or deadline(policy, {1: 0}, now=4.0) > 4.0
 
 
 def test_a_request_that_lapsed_costs_the_others_nothing():
     policy = verify_policy("sync", 5)
     deadline(policy, {1: 0, 2: 5}, now=0.0)
     deadline(policy, {1: 0, 2: 5}, now=1.0)
-    policy.on_pass(1.0)
+    pass_at(policy, 1.0, {1: 0, 2: 5})
     assert deadline(policy, {1: 0, 2: 5}, now=1.0) == 1.0
     assert deadline(policy, {1: 0, 2: 1}, now=1.0) == 1.0 + SYNC_PATIENCE_SECONDS
 
@@ -92,17 +108,116 @@ def test_a_new_request_gets_its_own_patience_and_an_old_id_leaves_nothing():
         ("alone", {1: []}, {1: 0}),
         ("sync", {1: [0.9, 0.001, 0.001, 0.001, 0.001]}, {1: 5}),
         ("sync", {1: [0.5] * 9}, {1: 7}),
-        ("async", {1: []}, {1: 0}),
-        ("async", {1: [0.01, 0.001]}, {1: 2}),  # four rows cost what one costs
-        ("async", {1: [0.9, 0.8, 0.7, 0.6, 0.5]}, {1: 5}),  # worth four more rows
-        ("async", {1: [0.5, 0.2, 0.1, 0.02, 0.01, 0.005]}, {1: 3}),  # not worth them
-        ("async", {1: [0.9] * 9}, {1: 7}),
-        ("async", {1: [0.9, 0.8, 0.7, 0.6, 0.5], 2: []}, {1: 5, 2: 0}),
-        ("async", {1: [0.7, 0.5, 0.3, 0.2, 0.15], 2: [0.01] * 4, 3: []}, {1: 3, 2: 3, 3: 0}),
+        ("amusd", {1: [0.5] * 9, 2: [0.1]}, {1: 7, 2: 1}),
+        ("pearl", {1: [0.5] * 9}, {1: 1}),
     ],
 )
-def test_a_pass_is_as_wide_as_it_pays(mode, chains, widths):
+def test_fixed_policies_take_what_there_is(mode, chains, widths):
     assert verify_policy(mode, 7).widths(chains) == widths
+
+
+def test_pearl_verifies_blocks_while_they_are_accepted_whole():
+    policy = verify_policy("pearl", 4)
+    chain = {1: [0.9] * 6}
+    pass_at(policy, 1.0, {1: 1}, {1: 1})
+    assert policy.widths(chain) == {1: 4}
+    assert deadline(policy, {1: 3}, now=1.0) > 1.0, "a block is waited for"
+    pass_at(policy, 2.0, {1: 4}, {1: 4})
+    assert policy.widths(chain) == {1: 4}
+    pass_at(policy, 3.0, {1: 4}, {1: 2})
+    assert policy.widths(chain) == {1: 1}
+    pass_at(policy, 4.0, {1: 0}, {1: 0})
+    assert policy.widths(chain) == {1: 1}, "nothing verified is nothing accepted"
+
+
+# -- adaptive: width -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chains", "widths"),
+    [
+        ({1: []}, {1: 0}),
+        ({1: [0.01, 0.001]}, {1: 2}),  # four rows cost what one costs
+        ({1: [0.9, 0.8, 0.7, 0.6, 0.5]}, {1: 5}),  # worth four more rows
+        ({1: [0.5, 0.2, 0.1, 0.02, 0.01, 0.005]}, {1: 3}),  # not worth them
+        ({1: [0.9] * 9}, {1: 7}),
+        ({1: [0.9, 0.8, 0.7, 0.6, 0.5], 2: []}, {1: 3, 2: 0}),  # the other would take four rows more too
+        ({1: [0.5, 0.3, 0.2, 0.1, 0.05], 2: [0.01] * 4, 3: []}, {1: 3, 2: 3, 3: 0}),
+    ],
+)
+def test_a_pass_is_as_wide_as_it_pays(chains, widths):
+    assert async_policy().widths(chains) == widths
+
+
+def test_where_every_row_costs_unlikely_nodes_stay_out():
+    policy = async_policy(seconds={1: 0.034, 2: 0.038, 4: 0.046, 8: 0.058, 16: 0.084}, multiple=1)
+    assert policy.widths({1: [0.05, 0.04]}) == {1: 0}
+    assert policy.widths({1: [0.7, 0.5, 0.08, 0.05, 0.03]}) == {1: 2}
+
+
+def test_zero_acceptance_means_zero_rows_and_load_never_adds_any():
+    policy = async_policy(seconds={1: 1.0, 64: 32.0}, multiple=1)
+    assert policy.widths({1: [1e-6] * 7}) == {1: 0}
+    chain = [0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05]
+    totals = [max(policy.widths(dict.fromkeys(range(count), chain)).values()) for count in (1, 2, 4, 8, 16)]
+    assert totals == sorted(totals, reverse=True)
+    assert all(set(policy.widths(dict.fromkeys(range(n), chain))) == set(range(n)) for n in (1, 8))
+
+
+# -- adaptive: patience ----------------------------------------------------------------------------
+
+
+def test_a_first_node_is_worth_a_short_wait_and_a_full_chain_none():
+    policy = async_policy()
+    assert deadline(policy, {1: []}, now=5.0) == pytest.approx(5.0 + 2 * FIRST_SECONDS)
+    assert deadline(policy, {1: 7}, now=5.0) == 5.0
+    assert deadline(policy, {1: []}, now=5.0, drafters=0) == 5.0
+    assert deadline(policy, {1: []}, now=5.0, rooms={1: 0}) == 5.0
+
+
+def test_a_further_node_is_awaited_while_it_is_likely_enough():
+    policy = async_policy()
+    deadline(policy, {1: []}, now=5.0)
+    policy.on_proposal(1, 5.001)
+    assert deadline(policy, {1: [0.9]}, now=5.001) == pytest.approx(5.001 + 2 * STEP_SECONDS)
+    assert deadline(policy, {1: [0.1]}, now=5.001) == 5.001
+
+
+def test_a_drafter_slower_than_the_target_is_not_waited_for():
+    policy = async_policy()
+    for round_ in range(10):
+        start = float(round_)
+        deadline(policy, {1: []}, now=start)
+        policy.on_proposal(1, start + 0.020)  # the pass takes 0.013
+        pass_at(policy, start + 0.5)
+    assert deadline(policy, {1: []}, now=10.0) == 10.0
+
+
+def test_a_drafter_that_gets_fast_again_is_waited_for_again():
+    policy = async_policy()
+    for round_ in range(20):
+        start = float(round_)
+        deadline(policy, {1: []}, now=start)
+        policy.on_proposal(1, start + (0.1 if round_ < 10 else 0.002))
+        pass_at(policy, start + 1.0)
+    assert deadline(policy, {1: []}, now=20.0) > 20.0
+
+
+def test_no_wait_is_longer_than_its_bound():
+    policy = async_policy(seconds={4: 100.0, 8: 100.0})
+    for round_ in range(10):
+        deadline(policy, {1: []}, now=float(round_))
+        policy.on_proposal(1, round_ + 0.9)
+        pass_at(policy, round_ + 1.0)
+    assert 10.0 < deadline(policy, {1: []}, now=10.0) <= 10.0 + PATIENCE_SECONDS_MAX
+
+
+def test_an_ended_request_leaves_nothing():
+    policy = async_policy()
+    deadline(policy, {1: [], 2: []}, now=0.0)
+    policy.forget(1)
+    policy.forget(2)
+    assert not policy._paces
 
 
 def test_an_unknown_mode_is_refused():

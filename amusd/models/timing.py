@@ -1,0 +1,44 @@
+"""How long a pass takes by its number of rows, measured once when a model is ready."""
+
+import time
+from typing import Final
+
+from amusd.models.runner import Rows, Runner
+
+REPEATS: Final = 4  # the fastest counts: whatever disturbs a pass makes it slower
+ATTENDED_CELLS: Final = 128  # or as many as the context has
+
+
+def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
+    """Measure passes of one request on the runner's model; the runner's own cells are left alone.
+
+    Args:
+        rows_max: rows of the widest pass; it and its halves down to the narrowest are measured.
+
+    Returns:
+        seconds by number of rows.
+    """
+    multiple = runner.loaded.rows_multiple
+    context = min(runner.context, ATTENDED_CELLS + rows_max + multiple)
+    bench = Runner(runner.loaded, slots=1, context=context, block=runner.block)
+    slot = bench.open()
+    first = max(0, context - rows_max - multiple)
+    bench.prefill(slot, [0] * first, 0, 0)
+    widths = {multiple}
+    width = rows_max
+    while width > multiple:
+        widths.add(-(-width // multiple) * multiple)
+        width //= 2
+    seconds = {}
+    for width in sorted(widths):
+        cells = range(first, first + min(width, context - first))
+        rows = Rows(
+            slot, [0] * len(cells), cells, cells, range(first), [cells[: i + 1] for i in range(len(cells))]
+        )
+        taken = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            bench.forward([rows])[..., 0].max().item()  # waits for a GPU, too
+            taken.append(time.perf_counter() - started)
+        seconds[width] = min(taken)
+    return seconds

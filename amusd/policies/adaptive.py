@@ -1,0 +1,146 @@
+"""`async`: as many nodes as pay for their rows, and a wait only while it pays.
+
+The measure of both is committed tokens per second. A pass over requests i commits 1 + sum of the reaches of
+i's verified nodes each, and costs T(rows). So
+
+- width: the number of rows W with the most  sum_i (1 + sum_{j<W} reach_ij) / T(rows of W);
+- wait: for one more node of reach r that is expected after tau seconds, as long as the gain outweighs the
+  cost:  r / E > (T(one more row) - T + tau) / T, with E and T those of the pass that could start now.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
+
+from amusd.policies.costs import CostCurve
+from amusd.speculation.messages import RequestId
+
+NEXT_REACH: Final = 0.7  # of a node that has not come, as a share of its parent's reach
+FIRST_SECONDS: Final = 0.004  # from a commit to the first node below it, before anything was seen
+STEP_SECONDS: Final = 0.002  # between a drafter's frames, likewise
+PATIENCE_SECONDS_MAX: Final = 0.05
+_OVERDUE: Final = 2.0  # a node that takes so many times its expected time is not waited for
+_INTERVALS: Final = 9  # remembered; the median is used
+
+
+@dataclass(slots=True)
+class _Pace:
+    """When a request's nodes come."""
+
+    committed: float  # end of the last pass, or when the request was first seen
+    heard: float | None = None  # the last frame since then
+    emptied: float | None = None  # since when there has been nothing to verify
+    first_seconds: list[float] = field(default_factory=list)
+    step_seconds: list[float] = field(default_factory=list)
+    lapsed: bool = False
+
+    def expected_seconds(self, empty: bool) -> float:
+        """From the last commit to a first node, or from a frame to the next."""
+        seen, default = (self.first_seconds, FIRST_SECONDS) if empty else (self.step_seconds, STEP_SECONDS)
+        return median(seen) if seen else default
+
+
+class AdaptiveVerify:
+    """Chooses width and patience from the costs of passes and the estimated acceptance.
+
+    Args:
+        nodes_max: most nodes of a request in one pass.
+    """
+
+    def __init__(self, nodes_max: int) -> None:
+        self.costs = CostCurve({})
+        self._nodes_max = nodes_max
+        self._paces: dict[RequestId, _Pace] = {}
+
+    @property
+    def nodes_max(self) -> int:
+        """Most nodes of a request in one pass."""
+        return self._nodes_max
+
+    def deadline(
+        self,
+        reaches: Mapping[RequestId, Sequence[float]],
+        rooms: Mapping[RequestId, int],
+        *,
+        drafters: int,
+        now: float,
+    ) -> float:
+        """When waiting stops to pay (see `VerifyPolicy`)."""
+        width = max(self.widths(reaches).values(), default=0)
+        tokens = _tokens(reaches.values(), width)
+        seconds = self.costs.seconds(len(reaches), width + 1)
+        more_seconds = self.costs.seconds(len(reaches), width + 2) - seconds
+        latest = now
+        for request, chain in reaches.items():
+            pace = self._paces.setdefault(request, _Pace(now))
+            if not chain and pace.emptied is None:
+                pace.emptied = pace.committed
+            if not drafters or pace.lapsed or len(chain) > width:
+                continue
+            if len(chain) >= min(self._nodes_max, rooms[request]):
+                continue
+            reach = (chain[-1] if chain else 1.0) * NEXT_REACH
+            empty = not chain
+            expected = pace.expected_seconds(empty)
+            begun = pace.committed if empty or pace.heard is None else max(pace.heard, pace.committed)
+            if reach / tokens <= (more_seconds + max(0.0, begun + expected - now)) / seconds:
+                continue
+            until = min(begun + _OVERDUE * expected, pace.committed + PATIENCE_SECONDS_MAX)
+            if until <= now:
+                self._overdue(pace, empty, now - begun)
+            else:
+                latest = max(latest, until)
+        return latest
+
+    @staticmethod
+    def _overdue(pace: _Pace, empty: bool, waited: float) -> None:
+        pace.lapsed = True
+        _remember(pace.first_seconds if empty else pace.step_seconds, waited)
+
+    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
+        """As many nodes as give the most tokens per second; all requests share the number of rows."""
+        longest = min(self._nodes_max, max((len(chain) for chain in reaches.values()), default=0))
+        multiple = self.costs.rows_multiple
+        full = {min(rows - 1, longest) for rows in range(multiple, longest + 1 + multiple, multiple)}
+        best = max(sorted(full), key=lambda width: self._rate(reaches.values(), width), default=0)
+        return {request: min(len(chain), best) for request, chain in reaches.items()}
+
+    def on_proposal(self, request: RequestId, now: float) -> None:
+        """Learn when nodes come; this request is worth waiting for again."""
+        pace = self._paces.get(request)
+        if pace is None:
+            return
+        pace.lapsed = False
+        if pace.emptied is not None:
+            _remember(pace.first_seconds, now - pace.emptied)
+        elif pace.heard is not None:
+            _remember(pace.step_seconds, now - pace.heard)
+        pace.heard, pace.emptied = now, None
+
+    def on_pass(
+        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
+    ) -> None:
+        """Learn what the pass cost; from now on nodes are waited for again."""
+        self.costs.observe(len(verified), max(verified.values()) + 1, end - start)
+        for request in verified:
+            pace = self._paces.get(request)
+            if pace is not None:
+                pace.committed, pace.heard = end, None
+
+    def forget(self, request: RequestId) -> None:
+        """A request is over."""
+        self._paces.pop(request, None)
+
+    def _rate(self, chains: Collection[Sequence[float]], width: int) -> float:
+        return _tokens(chains, width) / self.costs.seconds(len(chains), width + 1)
+
+
+def _tokens(chains: Collection[Sequence[float]], width: int) -> float:
+    """Expected tokens of a pass."""
+    return sum(1.0 + sum(chain[:width]) for chain in chains)
+
+
+def _remember(intervals: list[float], seconds: float) -> None:
+    intervals.append(seconds)
+    del intervals[:-_INTERVALS]

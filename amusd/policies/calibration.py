@@ -1,0 +1,118 @@
+"""What a claimed score is worth: how often guesses like it were the target's token.
+
+Laws:
+- Unlearned, an estimate is the claim itself (or what a broader calibration makes of it); the more was seen,
+  the less the claim counts.
+- Old outcomes fade, so a drafter that gets better or worse is followed.
+- Bounded: a table of `RANKS` x `BINS` pairs of numbers, whatever comes in.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Optional
+
+from amusd.drafters.base import Candidates
+from amusd.speculation.messages import NodeId, RequestId
+
+BINS: Final = 15  # of log odds, one unit wide
+RANKS: Final = 4  # the last one is shared by all further ranks
+ESTIMATE_MIN: Final = 1e-6
+PRIOR_TRIALS: Final = 12.0
+MEMORY_TRIALS: Final = 400.0  # of one bin; beyond it old outcomes fade
+
+
+class Calibration:
+    """Estimates P(hit) by rank and claimed score.
+
+    Args:
+        broader: what to believe before anything was seen here; it is taught everything seen here too.
+    """
+
+    def __init__(self, broader: Optional["Calibration"] = None) -> None:
+        self._broader = broader
+        self._hits = [[0.0] * BINS for _ in range(RANKS)]
+        self._trials = [[0.0] * BINS for _ in range(RANKS)]
+
+    def estimate(self, score: float, rank: int = 0) -> float:
+        """The chance that a guess with this claim is right, in [1e-6, 1]."""
+        prior = score if self._broader is None else self._broader.estimate(score, rank)
+        rank, place = min(rank, RANKS - 1), _bin(score)
+        trials = self._trials[rank][place] + PRIOR_TRIALS
+        return max(ESTIMATE_MIN, (self._hits[rank][place] + PRIOR_TRIALS * prior) / trials)
+
+    def observe(self, score: float, hit: bool, rank: int = 0) -> None:
+        """A guess with this claim was, or was not, the target's token after a parent that was right."""
+        if self._broader is not None:
+            self._broader.observe(score, hit, rank)
+        hits, trials = self._hits[min(rank, RANKS - 1)], self._trials[min(rank, RANKS - 1)]
+        place = _bin(score)
+        if trials[place] >= MEMORY_TRIALS:
+            hits[place] *= 1 - 1 / MEMORY_TRIALS
+            trials[place] *= 1 - 1 / MEMORY_TRIALS
+        hits[place] += hit
+        trials[place] += 1
+
+
+def _bin(score: float) -> int:
+    odds = math.log(score / (1 - score)) if score < 1 else BINS
+    return min(BINS - 1, max(0, round(odds) + BINS // 2))
+
+
+class Forecasts:
+    """A drafter's calibrated scores: what it claimed below each node, and what came of it.
+
+    One calibration per request, backed by one for all greedy and one for all sampled requests of the drafter.
+    """
+
+    def __init__(self) -> None:
+        self._shared = {greedy: Calibration() for greedy in (False, True)}
+        self._own: dict[RequestId, Calibration] = {}
+        # Claims below nodes that may still be committed; a committed parent is named by minus its position.
+        self._claims: dict[RequestId, dict[int, Candidates]] = {}
+
+    def open(self, request: RequestId, greedy: bool) -> None:
+        """Follow a request."""
+        self._own[request] = Calibration(self._shared[greedy])
+        self._claims[request] = {}
+
+    def close(self, request: RequestId) -> None:
+        """Forget a request; what it taught stays."""
+        self._own.pop(request, None)
+        self._claims.pop(request, None)
+
+    def calibrate(
+        self, request: RequestId, node: NodeId | None, position: int, claims: Candidates
+    ) -> Candidates:
+        """Replace claimed scores by estimates, best first, and remember the claims.
+
+        Args:
+            node: below which the candidates hang, None for the root.
+            position: of that node.
+        """
+        own = self._own[request]
+        self._claims[request][-position if node is None else node] = claims
+        estimates = [(token, own.estimate(score, rank)) for rank, (token, score) in enumerate(claims)]
+        return sorted(estimates, key=lambda pair: -pair[1])
+
+    def on_commit(
+        self,
+        request: RequestId,
+        committed: Mapping[NodeId, int],
+        dropped: Sequence[NodeId],
+        tokens: Sequence[int],
+        length: int,
+    ) -> None:
+        """Learn from what became of the guesses below the committed path (see `Drafter.on_commit`)."""
+        claims, own = self._claims[request], self._own[request]
+        for node, position in committed.items():
+            if node in claims:
+                claims[-position] = claims.pop(node)
+        for position, token in enumerate(tokens, length - len(tokens)):
+            for rank, (guess, score) in enumerate(claims.pop(1 - position, ())):
+                own.observe(score, guess == token, rank)
+        for node in dropped:
+            claims.pop(node, None)
+
+    def truncate(self, request: RequestId) -> None:
+        """The log was cut: nothing is known of the guesses any more."""
+        self._claims[request].clear()

@@ -1,0 +1,95 @@
+"""Which nodes of a tree a pass would verify, best first: one chain, several chains, or the best subtree.
+
+Laws:
+- Every prefix of a choice is closed under parents: a width cuts a choice anywhere.
+- Reaches never grow along a path.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from amusd.speculation.tree import SpeculationTree, TreeNode
+
+BRANCHES_MAX: Final = 3  # of a request, verified beside its best chain
+
+Verify = Literal["chain", "rows", "tree"]
+Estimate = Callable[[TreeNode], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Nodes to verify.
+
+    Attributes:
+        nodes: parents first.
+        parents: [nodes] the row of each node's parent; row 0 is the root, row i + 1 is nodes[i].
+        reaches: [nodes] the estimated chance that each is accepted.
+    """
+
+    nodes: Sequence[TreeNode]
+    parents: Sequence[int]
+    reaches: Sequence[float]
+
+    def chains(self) -> list[list[int]]:
+        """The rows of the paths that cover the choice, each from below the root; the best path first."""
+        leaves = set(range(1, len(self.nodes) + 1)) - set(self.parents)
+        paths = []
+        for leaf in sorted(leaves):
+            path = [leaf]
+            while (parent := self.parents[path[-1] - 1]) > 0:
+                path.append(parent)
+            paths.append(path[::-1])
+        return sorted(paths, key=lambda path: -sum(self.reaches[row - 1] for row in path))
+
+    def first(self, count: int) -> "Choice":
+        """The choice cut to its first nodes."""
+        return Choice(self.nodes[:count], self.parents[:count], self.reaches[:count])
+
+
+def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
+    """The principal chain: every other branch waits at the target's side for its turn."""
+    nodes = tree.principal_chain(nodes_max)
+    reaches: list[float] = []
+    for node in nodes:
+        reaches.append((reaches[-1] if reaches else 1.0) * estimate(node))
+    return Choice(nodes, range(len(nodes)), reaches)
+
+
+def choose_tree(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
+    """The nodes of highest reach, whichever branch they are on."""
+    nodes: list[TreeNode] = []
+    parents: list[int] = []
+    reaches: list[float] = []
+    frontier: list[tuple[float, int, int, TreeNode]] = []
+    ties = 0
+    parent, row, reach = tree.root, 0, 1.0
+    while len(nodes) < nodes_max:
+        for child in parent.children.values():
+            ties += 1  # nodes are never compared
+            heapq.heappush(frontier, (-reach * estimate(child), ties, row, child))
+        if not frontier:
+            break
+        minus_reach, _, parent_row, parent = heapq.heappop(frontier)
+        reach = -minus_reach
+        nodes.append(parent)
+        parents.append(parent_row)
+        reaches.append(reach)
+        row = len(nodes)
+    return Choice(nodes, parents, reaches)
+
+
+def choose_rows(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
+    """Of the nodes of highest reach those on the best paths, at most `1 + BRANCHES_MAX` of these."""
+    best = choose_tree(tree, nodes_max, estimate)
+    rows = sorted({row for path in best.chains()[: 1 + BRANCHES_MAX] for row in path})
+    place = {0: 0} | {row: index for index, row in enumerate(rows, 1)}
+    return Choice(
+        [best.nodes[row - 1] for row in rows],
+        [place[best.parents[row - 1]] for row in rows],
+        [best.reaches[row - 1] for row in rows],
+    )
+
+
+CHOOSERS: Final = {"chain": choose_chain, "rows": choose_rows, "tree": choose_tree}
