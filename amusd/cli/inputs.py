@@ -12,33 +12,25 @@ from amusd.params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """The options of an engine as given, and the configuration that they make."""
-
-    given: dict[str, Any]
-    config: EngineConfig
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """One `amusd generate`."""
 
     prompt: str
     chat: bool
-    engine: Engine
+    engine: EngineConfig
     params: SamplingParams
     as_json: bool
     trace: Path | None
 
 
-def read_engine(**options: Any) -> Engine:
+def read_engine(**options: Any) -> EngineConfig:
     """The engine that the given options make; None and False mean not given.
 
     Raises:
         InputError: as `EngineConfig` does.
     """
     given = {name: value for name, value in options.items() if value is not None and value is not False}
-    return Engine(given, EngineConfig(**given))
+    return EngineConfig(**given)
 
 
 def read_sampling(**options: Any) -> SamplingParams:

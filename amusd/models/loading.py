@@ -117,7 +117,7 @@ def load_model(
     source = find_source(spec.name, spec.role, spec.revision)
     config = load_config(spec, source)
     dtype = _dtype(spec, config)
-    _check_options(spec, config, context)
+    check_options(spec, config, context)
     if spec.quantization is None and getattr(config, "quantization_config", None) is None:
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
         sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
@@ -135,6 +135,32 @@ def default_context(config: PreTrainedConfig, wanted: int | None = None) -> int:
     wanted = wanted or CONTEXT_DEFAULT
     limit: int | None = getattr(text_config(config), "max_position_embeddings", None)
     return min(wanted, limit or wanted)
+
+
+def check_options(spec: ModelSpec, config: PreTrainedConfig, context: int | None) -> None:
+    """Refuse what a model of this configuration is not large, or small, enough for.
+
+    Args:
+        context: positions that are wanted, None where the caller names none.
+
+    Raises:
+        InputError: max_model_len or widen.
+    """
+    limit = getattr(text_config(config), "max_position_embeddings", None)
+    if context is not None and limit is not None and context > limit:
+        raise InputError(
+            "max_model_len",
+            context,
+            f"the {spec.role} {spec.name} holds {limit} positions; give at most that",
+        )
+    if not spec.widen:
+        return
+    if spec.quantization is not None:
+        raise InputError("widen", spec.widen, "a quantized model cannot be widened; drop one of the two")
+    if spec.widen < sizes.ffn_size(config):
+        own = f"the FFNs of the {spec.role} {spec.name} have {sizes.ffn_size(config)} neurons already"
+        remedy = f"{own}; give at least that"
+        raise InputError("widen", spec.widen, remedy)
 
 
 def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConfig:
@@ -208,24 +234,6 @@ def load_tokenizer(
 
 
 # -- the steps of load_model ---------------------------------------------------------------------
-
-
-def _check_options(spec: ModelSpec, config: PreTrainedConfig, context: int | None) -> None:
-    limit = getattr(text_config(config), "max_position_embeddings", None)
-    if context is not None and limit is not None and context > limit:
-        raise InputError(
-            "max_model_len",
-            context,
-            f"the {spec.role} {spec.name} holds {limit} positions; give at most that",
-        )
-    if not spec.widen:
-        return
-    if spec.quantization is not None:
-        raise InputError("widen", spec.widen, "a quantized model cannot be widened; drop one of the two")
-    if spec.widen < sizes.ffn_size(config):
-        own = f"the FFNs of the {spec.role} {spec.name} have {sizes.ffn_size(config)} neurons already"
-        remedy = f"{own}; give at least that"
-        raise InputError("widen", spec.widen, remedy)
 
 
 def _dtype(spec: ModelSpec, config: PreTrainedConfig) -> torch.dtype:
