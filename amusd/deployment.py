@@ -51,6 +51,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
         "dtype": config.dtype,
         "vocabulary_size": vocabulary_size,
         "trust_remote_code": config.trust_remote_code,
+        "debug": config.debug,
     }
     target_options = {
         **common,

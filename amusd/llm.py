@@ -100,13 +100,16 @@ class LLM:
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
         text, tokens = self._encode(prompt)
-        settings = params or SamplingParams()
+        [settings] = _settings_for([prompt], params)
         self._reader.check(tokens, settings)
+        return self._chunks(text, tokens, settings)
+
+    def _chunks(self, text: str | None, tokens: list[int], params: SamplingParams) -> Iterator[Chunk]:
         chunks: queue.SimpleQueue[Chunk | Exception | None] = queue.SimpleQueue()
 
         async def pump() -> None:
             try:
-                async with aclosing(self._coordinator.stream(text, tokens, settings)) as source:
+                async with aclosing(self._coordinator.stream(text, tokens, params)) as source:
                     async for chunk in source:
                         chunks.put(chunk)
                 chunks.put(None)
@@ -249,6 +252,8 @@ def _settings_for(
 ) -> list[SamplingParams]:
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * len(prompts)
+    if not isinstance(params, Sequence) or not all(isinstance(setting, SamplingParams) for setting in params):
+        raise InputError("params", params, "give SamplingParams(...), or a list of them")
     if len(params) != len(prompts):
         raise InputError(
             "params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt"

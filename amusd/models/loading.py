@@ -29,6 +29,7 @@ Dtype = Literal["bfloat16", "float32", "auto"]
 
 
 CONTEXT_DEFAULT = 2048  # positions
+REASON_CHARACTERS_MAX = 200  # of other people's error messages, some of which are a page long
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,8 @@ def load_tokenizer(
             )
     except Exception as error:  # other people's files raise errors of many kinds
         raise ModelError(
-            f"{role}: {name}: its tokenizer cannot be loaded ({_one_line(error)}); "
-            "give a model with its tokenizer's files, such as tokenizer.json"
+            f"{role}: {name}: its tokenizer cannot be loaded; give a model with its tokenizer's files, "
+            f"such as tokenizer.json ({_one_line(error)})"
         ) from error
     return tokenizer
 
@@ -339,4 +340,5 @@ def _config_problem(spec: ModelSpec, source: Source, error: Exception) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return said if len(said) <= REASON_CHARACTERS_MAX else f"{said[:REASON_CHARACTERS_MAX]}..."

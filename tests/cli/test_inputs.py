@@ -107,7 +107,7 @@ def test_folder_as_prompt_file_is_refused(tmp_path: Path, capsys: pytest.Capture
 def test_empty_prompt_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "prompt.txt"
     file.touch()
-    assert "is empty" in refused(capsys, "generate", "--prompt-file", file)
+    assert f"--prompt-file: {file}: is empty" in refused(capsys, "generate", "--prompt-file", file)
 
 
 def test_prompt_file_that_is_not_utf8_names_the_byte(
@@ -136,6 +136,11 @@ def test_piped_bytes_that_are_not_utf8_are_refused(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
     assert "(standard input): is not UTF-8 (byte 0xff at offset 2)" in refused(capsys, "generate")
+
+
+def test_an_empty_pipe_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    assert "prompt: (standard input): is empty" in refused(capsys, "generate")
 
 
 def test_piped_text_is_the_prompt(monkeypatch: pytest.MonkeyPatch, engines: list[FakeLLM]) -> None:
