@@ -19,6 +19,7 @@ DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
+RANDOM_DRAFT = "random"
 MODEL_LENGTH_MAX_DEFAULT = 2048  # tokens
 SPECULATIVE_TOKENS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
@@ -56,7 +57,8 @@ class EngineConfig(BaseModel):
     Args:
         target: Hugging Face id or path of the model whose text is wanted; `demo` is the embedded one.
         draft: id or path of the model that guesses (`demo`, `demo-small`, `demo-large` are embedded);
-            `"none"` or None decodes with the target alone. Only the embedded target has a draft by
+            `"none"` or None decodes with the target alone, `"random"` guesses blindly, which shows that a
+            useless draft costs nothing. Only the embedded target has a draft by
             default.
         target_devices: `cuda:0`, `cuda:0,cuda:1` (layers split over both), `cpu:0`, `cpu:2-5`; None
             chooses from what there is.

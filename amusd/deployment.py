@@ -13,13 +13,8 @@ from amusd.devices import (
     other_cores,
     parse_device,
 )
-from amusd.errors import ModelError
 from amusd.launchers.base import Launcher, WorkerSpec
 from amusd.launchers.local import LocalLauncher
-from amusd.models.families import text_config
-from amusd.models.loading import ModelSpec, load_config, load_tokenizer
-from amusd.models.names import Role
-from amusd.models.vocabulary import check_vocabularies
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
         "dtype": config.dtype,
         "vocabulary_size": vocabulary_size,
         "trust_remote_code": config.trust_remote_code,
+        "debug": config.debug,
     }
     target_options = {
         **common,
@@ -91,28 +87,3 @@ def launcher_for(config: EngineConfig) -> Launcher:
     from amusd.launchers.ray import RayLauncher  # imports ray, which takes a second
 
     return RayLauncher(address=config.ray_address, debug=config.debug)
-
-
-def load_tokenizer_checked(config: EngineConfig) -> Any:
-    """The target's tokenizer, once the draft is known to speak its tokens; loads no weights.
-
-    Raises:
-        InputError: a model does not exist, or the draft's tokens mean something else.
-        ModelError: a model that cannot be run.
-    """
-
-    def read(name: str, role: Role, revision: str | None) -> tuple[Any, int]:
-        trust = config.trust_remote_code
-        spec = ModelSpec(name, role=role, revision=revision, trust_remote_code=trust)
-        size = text_config(load_config(spec)).vocab_size  # first, so that a broken model is named as such
-        return load_tokenizer(name, role, revision=revision, trust_remote_code=trust), size
-
-    tokenizer, size = read(config.target, "target", config.revision)
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"target: {config.target}: its tokenizer has no tokenizer.json; give a model that has one"
-        )
-    if config.draft is not None:
-        draft, draft_size = read(config.draft, "draft", config.draft_revision)
-        check_vocabularies(tokenizer, size, draft, draft_size, draft_name=config.draft)
-    return tokenizer

@@ -15,15 +15,15 @@ from typing import Any, Self, TypeVar
 
 from amusd.config import EngineConfig
 from amusd.coordinator.coordinator import Coordinator
-from amusd.deployment import launcher_for, load_tokenizer_checked, plan_deployment
+from amusd.deployment import launcher_for, plan_deployment
 from amusd.devices import pin_thread
 from amusd.errors import AmusdError, DeviceError, InputError
 from amusd.outputs import Chunk, RequestOutput
 from amusd.params import SamplingParams
+from amusd.prompts import Prompt, PromptReader
 from amusd.tracing import chrome_trace
 
 T = TypeVar("T")
-Prompt = str | Sequence[int]
 Job = tuple[str | None, list[int], SamplingParams]
 CLOSE_SECONDS_MAX = 1.0
 CLOSED = "this LLM is closed: make a new one"
@@ -47,14 +47,24 @@ class LLM:
     """
 
     def __init__(self, *, on_event: Callable[[str], None] | None = None, **options: Any) -> None:
-        self.config = EngineConfig(**options)
+        self._start(PromptReader(EngineConfig(**options)), on_event)
+
+    @classmethod
+    def from_reader(cls, reader: PromptReader, on_event: Callable[[str], None] | None = None) -> Self:
+        """The engine of a reader, for whoever reads prompts before anything is started."""
+        llm = cls.__new__(cls)
+        llm._start(reader, on_event)
+        return llm
+
+    def _start(self, reader: PromptReader, on_event: Callable[[str], None] | None) -> None:
+        self.config = reader.config
+        self._reader = reader
         self._say = on_event or (lambda text: None)
         self._closed = False
         for remark in self.config.remarks:
             self._say(remark)
         self._started_ns = time.monotonic_ns()
-        self._tokenizer = load_tokenizer_checked(self.config)
-        deployment = plan_deployment(self.config, len(self._tokenizer))
+        deployment = plan_deployment(self.config, len(reader.tokenizer))
         self._launcher = launcher_for(self.config)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, args=(deployment.io_cores,), daemon=True)
@@ -84,19 +94,22 @@ class LLM:
 
         jobs = [(*self._encode(prompt), setting) for prompt, setting in zip(many, settings, strict=True)]
         for _, tokens, setting in jobs:
-            self._coordinator.check(tokens, setting)
+            self._reader.check(tokens, setting)
         return self._call(self._decode_all(jobs))
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
         text, tokens = self._encode(prompt)
+        [settings] = _settings_for([prompt], params)
+        self._reader.check(tokens, settings)
+        return self._chunks(text, tokens, settings)
+
+    def _chunks(self, text: str | None, tokens: list[int], params: SamplingParams) -> Iterator[Chunk]:
         chunks: queue.SimpleQueue[Chunk | Exception | None] = queue.SimpleQueue()
 
         async def pump() -> None:
             try:
-                async with aclosing(
-                    self._coordinator.stream(text, tokens, params or SamplingParams())
-                ) as source:
+                async with aclosing(self._coordinator.stream(text, tokens, params)) as source:
                     async for chunk in source:
                         chunks.put(chunk)
                 chunks.put(None)
@@ -135,11 +148,7 @@ class LLM:
         return finished
 
     def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
-        if isinstance(prompt, str):
-            if not prompt:
-                raise InputError("prompt", "", "it is empty: give at least one character")
-            return prompt, list(self._tokenizer.encode(prompt))
-        return None, list(prompt)
+        return prompt if isinstance(prompt, str) else None, self._reader.read(prompt)
 
     def chat_prompt(self, message: str) -> list[int]:
         """The prompt, as token ids, that the tokenizer's chat template makes of one user message.
@@ -147,14 +156,7 @@ class LLM:
         Raises:
             InputError: the tokenizer has no chat template.
         """
-        if not self._tokenizer.chat_template:
-            remedy = "the tokenizer has no chat template: leave --chat out, or use a chat model"
-            raise InputError("chat", self.config.target, remedy)
-        # As ids, not as text: encoding the text again would add a second beginning-of-text token.
-        text = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-        )
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._reader.read_chat(message)
 
     # -- looking at it -------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class LLM:
         """A coordinator over the running workers."""
         addresses = [partial(self._launcher.address, "draft", index) for index in range(draft_count)]
         target = partial(self._launcher.address, "target", 0)
-        coordinator = Coordinator(target, addresses, self._tokenizer, self.config.max_requests)
+        coordinator = Coordinator(target, addresses, self._reader.tokenizer, self.config.max_requests)
         await coordinator.start()
         for name, details in (await coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")
@@ -238,7 +240,7 @@ class LLM:
 
 
 def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    if not isinstance(prompts, Sequence):
+    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
         raise InputError("prompts", prompts, "give text, a list of token ids, or a list of such prompts")
     if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
         return [prompts]  # type: ignore[list-item]
@@ -250,6 +252,8 @@ def _settings_for(
 ) -> list[SamplingParams]:
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * len(prompts)
+    if not isinstance(params, Sequence) or not all(isinstance(setting, SamplingParams) for setting in params):
+        raise InputError("params", params, "give SamplingParams(...), or a list of them")
     if len(params) != len(prompts):
         raise InputError(
             "params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt"

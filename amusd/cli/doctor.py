@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from amusd import __version__
-from amusd.cli.inputs import Engine
-from amusd.deployment import load_tokenizer_checked
+from amusd.config import RANDOM_DRAFT, EngineConfig
 from amusd.devices import available
 from amusd.errors import AmusdError
 from amusd.llm import LLM
+from amusd.prompts import PromptReader
 
 PACKAGES = ("torch", "transformers", "tokenizers", "ray", "grpcio", "protobuf", "msgpack")
 
@@ -21,7 +21,7 @@ Lines = Iterator[tuple[int, str]]
 """Depth and text of each line."""
 
 
-def run(engine: Engine) -> int:
+def run(engine: EngineConfig) -> int:
     """Print every section; the exit code is 1 when one of them failed."""
     console = Console(highlight=False)
     sections: list[tuple[str, Callable[[], Lines]]] = [
@@ -60,18 +60,17 @@ def _devices() -> Lines:
     yield 0, str(available())
 
 
-def _tokenizers(engine: Engine) -> Lines:
-    config = engine.config
-    size = len(load_tokenizer_checked(config))
-    if config.draft is None:
-        yield 0, f"{config.target}: {size} tokens; there is no draft to compare with"
+def _tokenizers(engine: EngineConfig) -> Lines:
+    size = len(PromptReader(engine).tokenizer)
+    if engine.draft in (None, RANDOM_DRAFT):
+        yield 0, f"{engine.target}: {size} tokens; there is no draft to compare with"
     else:
-        yield 0, f"{config.target} and {config.draft} give the same text to each of {size} tokens"
+        yield 0, f"{engine.target} and {engine.draft} give the same text to each of {size} tokens"
 
 
-def _workers(engine: Engine) -> Lines:
+def _workers(engine: EngineConfig) -> Lines:
     """Starts them, on which each device checks itself."""
-    with LLM(**engine.given) as llm:
+    with LLM.from_reader(PromptReader(engine)) as llm:
         yield from describe(llm.info())
 
 

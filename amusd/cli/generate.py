@@ -6,6 +6,7 @@ from amusd.cli.inputs import Job
 from amusd.cli.screens import choose_screen
 from amusd.llm import LLM
 from amusd.outputs import RequestOutput
+from amusd.prompts import PromptReader
 
 
 def run(job: Job) -> None:
@@ -14,11 +15,13 @@ def run(job: Job) -> None:
     Raises:
         AmusdError: as `LLM` does.
     """
-    screen = choose_screen(as_json=job.as_json, alone=job.engine.config.mode == "alone")
+    screen = choose_screen(as_json=job.as_json, alone=job.engine.mode == "alone")
     with ExitStack() as stack:
         with screen.loading():
-            llm = stack.enter_context(LLM(**job.engine.given, on_event=screen.tell))
-        prompt = llm.chat_prompt(job.prompt) if job.chat else job.prompt
+            reader = PromptReader(job.engine)
+            prompt = reader.read_chat(job.prompt) if job.chat else reader.read(job.prompt)
+            reader.check(prompt, job.params)  # before anything is started
+            llm = stack.enter_context(LLM.from_reader(reader, screen.tell))
         output: RequestOutput | None = None
         for chunk in llm.stream(prompt, job.params):
             screen.show(chunk)

@@ -12,33 +12,25 @@ from amusd.params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """The options of an engine as given, and the configuration that they make."""
-
-    given: dict[str, Any]
-    config: EngineConfig
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """One `amusd generate`."""
 
     prompt: str
     chat: bool
-    engine: Engine
+    engine: EngineConfig
     params: SamplingParams
     as_json: bool
     trace: Path | None
 
 
-def read_engine(**options: Any) -> Engine:
+def read_engine(**options: Any) -> EngineConfig:
     """The engine that the given options make; None and False mean not given.
 
     Raises:
         InputError: as `EngineConfig` does.
     """
     given = {name: value for name, value in options.items() if value is not None and value is not False}
-    return Engine(given, EngineConfig(**given))
+    return EngineConfig(**given)
 
 
 def read_sampling(**options: Any) -> SamplingParams:
@@ -65,12 +57,13 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     if prompt is not None:
         return _check_text("prompt", prompt)
     if file is not None:
-        return _check_text("--prompt-file", _read_file(file))
+        return _check_text("--prompt-file", _read_file(file), source=str(file))
     if sys.stdin is None or sys.stdin.isatty():
         raise InputError(
             "prompt", "(not given)", "give it as an argument, with --prompt-file, or through a pipe"
         )
-    return _check_text("prompt", _decode("prompt", "(standard input)", sys.stdin.buffer.read()))
+    piped = _decode("prompt", "(standard input)", sys.stdin.buffer.read())
+    return _check_text("prompt", piped, source="(standard input)")
 
 
 def check_writable(option: str, path: Path | None) -> Path | None:
@@ -111,10 +104,10 @@ def _decode(field: str, source: str, content: bytes) -> str:
         ) from None
 
 
-def _check_text(field: str, text: str) -> str:
+def _check_text(field: str, text: str, source: str = "") -> str:
     """Refuse empty text, and what the shell passed on that is not UTF-8 (lone surrogates in Python)."""
     if not text:
-        raise InputError(field, text, "is empty; give at least one character")
+        raise InputError(field, source, "is empty; give at least one character")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from amusd.coordinator.admission import check_request
 from amusd.coordinator.live import LiveRequest
 from amusd.coordinator.metrics import request_metrics
 from amusd.coordinator.session import unreachable
 from amusd.coordinator.sessions import DraftSession, TargetSession
 from amusd.coordinator.text import TextStream
-from amusd.errors import AmusdError, InputError, WorkerError
+from amusd.errors import AmusdError, WorkerError
 from amusd.orders import Order
 from amusd.outputs import Chunk, RequestOutput
 from amusd.params import SEED_LIMIT, SamplingParams
@@ -150,22 +151,12 @@ class Coordinator:
         Raises:
             InputError: names the field and what is wrong with it.
         """
-        facts = self.facts
-        if not tokens:
-            raise InputError("prompt", "", "it is empty: give at least one token")
-        if len(tokens) >= facts.length_max:
-            remedy = (
-                f"at most {facts.length_max - 1} leave room for output: shorten it, or raise max_model_len"
-            )
-            raise InputError("prompt", f"{len(tokens)} tokens", remedy)
-        for field, ids in (
-            ("prompt", tokens),
-            ("stop_token_ids", params.stop_token_ids),
-            ("logit_bias", list(params.logit_bias)),
-        ):
-            bad = next((t for t in ids if type(t) is not int or not 0 <= t < facts.vocabulary_size), None)
-            if bad is not None:
-                raise InputError(field, f"token {bad!r}", f"token ids are 0 to {facts.vocabulary_size - 1}")
+        check_request(
+            tokens,
+            params,
+            vocabulary_size=self.facts.vocabulary_size,
+            length_max=self.facts.length_max,
+        )
 
     def _open(self, tokens: Sequence[int], params: SamplingParams) -> LiveRequest:
         if self._failure is not None:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from amusd.config import RANDOM_DRAFT
 from amusd.devices import DeviceSpec
 from amusd.drafters.base import Candidates, Drafter, Expansion
+from amusd.drafters.random import RandomDrafter
 
 __all__ = ["Candidates", "Drafter", "Expansion", "load_drafter"]
 
@@ -20,6 +22,8 @@ def load_drafter(options: Mapping[str, Any], device: DeviceSpec) -> Drafter:
     Raises:
         AmusdError: the model cannot be loaded, or does not fit.
     """
+    if options["model"] == RANDOM_DRAFT:
+        return RandomDrafter(options["vocabulary_size"])
     from amusd.drafters.model import load_model_drafter  # imports torch: policies and tests do without
 
     return load_model_drafter(options, device)

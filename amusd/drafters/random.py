@@ -28,7 +28,8 @@ class RandomDrafter:
 
     def describe(self) -> dict[str, Any]:
         """Facts for the start-up print."""
-        return {"drafter": "random", "vocabulary_size": self._vocabulary_size}
+        size = self._vocabulary_size
+        return {"summary": f"random guesses among {size} tokens", "model": "random", "vocabulary_size": size}
 
     def open(
         self,

@@ -107,7 +107,8 @@ class WorkerProcess:
             error = report.exception(self.spec.name)
         else:
             last = next((line for line in reversed(self._lines) if line), "it printed nothing")
-            error = WorkerError(f"{self.spec.name} died ({self._exit_status()}): {last}")
+            died = f"{self.spec.name} died ({self._exit_status()}): {last}"
+            error = WorkerError(f"{died}; try again with debug on to see all that it prints")
         for line in self._lines:
             error.add_note(f"[{self.spec.role} {self.spec.index}] {line}")
         return error

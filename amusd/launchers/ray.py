@@ -220,15 +220,17 @@ class RayLauncher(SupervisedLauncher):
         self._events.put(None)
 
     def _end(self) -> None:
-        if ray.is_initialized():
-            for actor in self._actors.values():
-                ray.kill(actor.handle)
-            pending = [actor.pending for actor in self._actors.values()]
-            if pending:
-                ray.wait(pending, num_returns=len(pending), timeout=STOP_SECONDS_MAX)
-            if self._group is not None:
-                remove_placement_group(self._group)
-        self._cluster.close()
+        pids = [actor.pid for actor in self._actors.values() if actor.pid is not None]
+        self._cluster.close(self._release, pids)
+
+    def _release(self) -> None:
+        for actor in self._actors.values():
+            ray.kill(actor.handle)
+        pending = [actor.pending for actor in self._actors.values()]
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=STOP_SECONDS_MAX)
+        if self._group is not None:
+            remove_placement_group(self._group)
 
 
 def _resources(device: DeviceSpec) -> dict[str, float]:

@@ -1,12 +1,16 @@
 """The Ray instance that workers run on: one that exists and is left as it was, or a small one of our own."""
 
+import atexit
+import ctypes
 import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ CPUS_MIN = 2
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's minimum is 75 MiB; nothing of ours goes through the store
 CONNECT_SECONDS_MAX = 5.0
 STOP_SECONDS_MAX = 5.0
+SIGACTION_BYTES_MAX = 512  # a `struct sigaction` has 152 with glibc on x86-64
 _ADDRESS = re.compile(r"(?:\w+://)?(?:\[([\da-fA-F:]+)\]|([^\s/:\[\]]+)):(\d{1,5})")
 _SOCKET_FOLDER = "/tmp"  # a long TMPDIR would not leave room for Ray's socket names (107 bytes)
 
@@ -60,10 +65,12 @@ class RayCluster:
         logs: dict[str, Any] = {"logging_level": logging.INFO if self._debug else logging.ERROR}
         logs["log_to_driver"] = self._debug
         before = thread_ids()
-        if self._address == "local":
-            self._start(cpus, logs)
-        else:
-            self._join(logs)
+        # Ray's own handler of SIGTERM would abort this process, with its workers still running.
+        with _signal_kept(signal.SIGTERM):
+            if self._address == "local":
+                self._start(cpus, logs)
+            else:
+                self._join(logs)
         self._threads = thread_ids() - before
 
     def _start(self, cpus: int, logs: dict[str, Any]) -> None:
@@ -123,14 +130,30 @@ class RayCluster:
                 return printed[-1]
         return None
 
-    def close(self) -> None:
-        """Disconnect; end our own cluster, and see its processes gone."""
+    def close(self, release: Callable[[], object], pids: Sequence[int] = ()) -> None:
+        """Give back what we hold, disconnect; end our own cluster, and see its processes gone.
+
+        The signal that ends this process may have ended Ray's daemons too, and Ray would look for them for a
+        minute; so it is asked, and given some seconds.
+
+        Args:
+            release: frees what was placed on the cluster.
+            pids: processes of our own cluster that are not the daemons' children any more if those have died.
+        """
+        processes = self._processes()
+        answered = not ray.is_initialized() or _within(STOP_SECONDS_MAX, release)
         if not self._connected:
             return
-        processes = self._processes()
-        ray.shutdown()
+        if self.is_ours:
+            for pid in pids:
+                with suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(pid)
+                    if process.name().startswith("ray::"):  # and not another that got its number
+                        processes.append(process)
+        if not (answered and _within(STOP_SECONDS_MAX, ray.shutdown)):
+            atexit.unregister(ray.shutdown)
         logging.getLogger("ray").setLevel(logging.INFO)  # as Ray sets it when imported
-        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS_MAX)
+        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS_MAX if answered else 0)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -147,6 +170,14 @@ class RayCluster:
                 if any(str(self._folder) in word for word in child.cmdline()):
                     found += [child, *child.children(recursive=True)]
         return found
+
+
+def _within(seconds: float, act: Callable[[], object]) -> bool:
+    """Do something that may never return; whether it did in time."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def _threads_of(process: psutil.Process) -> set[int]:
@@ -170,6 +201,18 @@ def _host_and_port(address: str) -> tuple[str, int]:
 def _check_reachable(host: str, port: int) -> None:
     """Raise OSError unless something listens there: Ray would try for two minutes."""
     socket.create_connection((host, port), CONNECT_SECONDS_MAX).close()
+
+
+@contextmanager
+def _signal_kept(number: int) -> Iterator[None]:
+    """Put a signal's handler back afterwards; unlike `signal.signal`, from any thread."""
+    libc = ctypes.CDLL(None)
+    action = ctypes.create_string_buffer(SIGACTION_BYTES_MAX)
+    libc.sigaction(number, None, action)
+    try:
+        yield
+    finally:
+        libc.sigaction(number, action, None)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from amusd.devices import parse_device, pin_process, pin_thread, thread_environment, usable_cores
+from amusd.errors import AmusdError
 from amusd.launchers.report import Failed, Ready, Report
 
 DEFAULT_ENTRY = "amusd.workers.entry:run_worker"
@@ -28,13 +29,14 @@ def start_worker(spec: Mapping[str, Any]) -> tuple[RunningWorker | None, Report]
 
     Args:
         spec: what `WorkerSpec.payload` returns. `options["entry"]` names a function that takes this
-            object and returns a `RunningWorker`.
+            object and returns a `RunningWorker`; `options["debug"]` shows where an expected error came from.
     """
     try:
         prepare_process(spec)
         worker: RunningWorker = _resolve(spec["options"].get("entry", DEFAULT_ENTRY))(dict(spec))
     except Exception as error:  # noqa: BLE001 - the launcher raises it where somebody can read it
-        traceback.print_exc()
+        if spec["options"].get("debug") or not isinstance(error, AmusdError):
+            traceback.print_exc()
         return None, Failed.from_exception(error)
     return worker, Ready(worker.address, os.getpid())
 

@@ -32,6 +32,7 @@ Dtype = Literal["bfloat16", "float32", "auto"]
 
 CONTEXT_DEFAULT = 2048  # positions
 DRAFT_PACKED_ELEMENTS_MIN = 384 * 1024  # a smaller plain product is as fast, and a draft need not be exact
+REASON_CHARACTERS_MAX = 200  # of other people's error messages, some of which are a page long
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def load_model(
     config = load_config(spec, source)
     weights_dtype = _dtype(spec, config)
     dtype = _computed_dtype(spec, weights_dtype, devices)
-    _check_options(spec, config, context)
+    check_options(spec, config, context)
     if spec.quantization is None and getattr(config, "quantization_config", None) is None:
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
         sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
@@ -175,6 +176,32 @@ def default_context(config: PreTrainedConfig, wanted: int | None = None) -> int:
     wanted = wanted or CONTEXT_DEFAULT
     limit: int | None = getattr(text_config(config), "max_position_embeddings", None)
     return min(wanted, limit or wanted)
+
+
+def check_options(spec: ModelSpec, config: PreTrainedConfig, context: int | None) -> None:
+    """Refuse what a model of this configuration is not large, or small, enough for.
+
+    Args:
+        context: positions that are wanted, None where the caller names none.
+
+    Raises:
+        InputError: max_model_len or widen.
+    """
+    limit = getattr(text_config(config), "max_position_embeddings", None)
+    if context is not None and limit is not None and context > limit:
+        raise InputError(
+            "max_model_len",
+            context,
+            f"the {spec.role} {spec.name} holds {limit} positions; give at most that",
+        )
+    if not spec.widen:
+        return
+    if spec.quantization is not None:
+        raise InputError("widen", spec.widen, "a quantized model cannot be widened; drop one of the two")
+    if spec.widen < sizes.ffn_size(config):
+        own = f"the FFNs of the {spec.role} {spec.name} have {sizes.ffn_size(config)} neurons already"
+        remedy = f"{own}; give at least that"
+        raise InputError("widen", spec.widen, remedy)
 
 
 def load_config(spec: ModelSpec, source: Source | None = None) -> PreTrainedConfig:
@@ -241,31 +268,13 @@ def load_tokenizer(
             )
     except Exception as error:  # other people's files raise errors of many kinds
         raise ModelError(
-            f"{role}: {name}: its tokenizer cannot be loaded ({_one_line(error)}); "
-            "give a model with its tokenizer's files, such as tokenizer.json"
+            f"{role}: {name}: its tokenizer cannot be loaded; give a model with its tokenizer's files, "
+            f"such as tokenizer.json ({_one_line(error)})"
         ) from error
     return tokenizer
 
 
 # -- the steps of load_model ---------------------------------------------------------------------
-
-
-def _check_options(spec: ModelSpec, config: PreTrainedConfig, context: int | None) -> None:
-    limit = getattr(text_config(config), "max_position_embeddings", None)
-    if context is not None and limit is not None and context > limit:
-        raise InputError(
-            "max_model_len",
-            context,
-            f"the {spec.role} {spec.name} holds {limit} positions; give at most that",
-        )
-    if not spec.widen:
-        return
-    if spec.quantization is not None:
-        raise InputError("widen", spec.widen, "a quantized model cannot be widened; drop one of the two")
-    if spec.widen < sizes.ffn_size(config):
-        own = f"the FFNs of the {spec.role} {spec.name} have {sizes.ffn_size(config)} neurons already"
-        remedy = f"{own}; give at least that"
-        raise InputError("widen", spec.widen, remedy)
 
 
 def _dtype(spec: ModelSpec, config: PreTrainedConfig) -> torch.dtype:
@@ -378,4 +387,5 @@ def _config_problem(spec: ModelSpec, source: Source, error: Exception) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return said if len(said) <= REASON_CHARACTERS_MAX else f"{said[:REASON_CHARACTERS_MAX]}..."

@@ -99,8 +99,9 @@ def check_fits(who: str, devices: DeviceSpec, weights: int, cells: int) -> None:
     """
     free = available_bytes(devices)
     if (weights + cells) * HEADROOM > free:
+        fewer_cells = "lower max_model_len or max_requests, " if weights * HEADROOM < free else ""
         raise ModelError(
             f"{who}: does not fit on {devices}: weights {weights / 2**30:.2f} GiB and cells "
-            f"{cells / 2**30:.2f} GiB, {free / 2**30:.2f} GiB free; lower max_model_len or max_requests, "
-            "take more devices, or a smaller model"
+            f"{cells / 2**30:.2f} GiB, {free / 2**30:.2f} GiB free; {fewer_cells}take more memory or "
+            "devices, or a smaller model"
         )

@@ -189,7 +189,7 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
     )
     slots, context = options["max_requests"], options["max_model_len"] or default_context(load_config(spec))
     loaded = load_model(spec, device, slots=slots, context=context)
-    if options["num_speculative_tokens"] >= context:
+    if options["mode"] != "alone" and options["num_speculative_tokens"] >= context:
         remedy = f"give less than max_model_len, {context}"
         raise InputError("num_speculative_tokens", options["num_speculative_tokens"], remedy)
     if options["verify"] == "rows":

@@ -1,10 +1,9 @@
 """Commands under test start no workers."""
 
-from typing import Any
-
 import pytest
 
-from tests.cli.fakes import FakeLLM
+from amusd.config import EngineConfig
+from tests.cli.fakes import FakeLLM, FakeReader
 
 
 @pytest.fixture
@@ -13,9 +12,10 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[FakeLLM]:
     made: list[FakeLLM] = []
 
     class Recorded(FakeLLM):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
+        def __init__(self, config: EngineConfig) -> None:
+            super().__init__(config)
             made.append(self)
 
     monkeypatch.setattr("amusd.cli.generate.LLM", Recorded)
+    monkeypatch.setattr("amusd.cli.generate.PromptReader", FakeReader)
     return made

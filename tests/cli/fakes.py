@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from amusd.config import EngineConfig
+from amusd.coordinator.admission import check_request
 from amusd.errors import InputError
 from amusd.outputs import Chunk, RequestMetrics, RequestOutput
 from amusd.params import SamplingParams
@@ -22,6 +23,24 @@ METRICS = RequestMetrics(
 )
 
 
+class FakeReader:
+    """Stands in for `amusd.prompts.PromptReader`: a token is a character, a text at most sixteen."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+
+    def read(self, prompt: str) -> list[int]:
+        return [ord(character) for character in prompt]
+
+    def read_chat(self, message: str) -> list[int]:
+        if self.config.target == "demo":
+            raise InputError("chat", "demo", "the tokenizer has no chat template; leave --chat out")
+        return self.read(f"<user>{message}")
+
+    def check(self, tokens: list[int], params: SamplingParams) -> None:
+        check_request(tokens, params, vocabulary_size=256, length_max=16)
+
+
 class FakeLLM:
     """Stands in for `amusd.LLM`; what it was given and what happened to it can be read off."""
 
@@ -30,15 +49,19 @@ class FakeLLM:
     notes: tuple[str, ...] = ()
     text = "    return n"
 
-    def __init__(self, *, on_event: Callable[[str], None], **options: Any) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         if self.failure is not None:
             raise self.failure
-        self.config = EngineConfig(**options)
-        self.options = options
+        self.config = config
         self.closed = False
-        self.prompt: str | None = None
+        self.prompt: list[int] | None = None
         self.params: SamplingParams | None = None
+
+    @classmethod
+    def from_reader(cls, reader: "FakeReader", on_event: Callable[[str], None]) -> Self:
+        llm = cls(reader.config)
         on_event("target: demo on cpu:0")
+        return llm
 
     def __enter__(self) -> Self:
         return self
@@ -46,18 +69,13 @@ class FakeLLM:
     def __exit__(self, *_: object) -> None:
         self.closed = True
 
-    def chat_prompt(self, message: str) -> str:
-        if self.config.target == "demo":
-            raise InputError("chat", "demo", "the tokenizer has no chat template; leave --chat out")
-        return f"<user>{message}</user>"
-
-    def stream(self, prompt: str, params: SamplingParams) -> Iterator[Chunk]:
+    def stream(self, prompt: list[int], params: SamplingParams) -> Iterator[Chunk]:
         self.prompt, self.params = prompt, params
         first, rest = self.text[:4], self.text[4:]
         yield Chunk(first, (7,), (False,), ((first, False),))
         if self.while_streaming is not None:
             raise self.while_streaming
-        output = RequestOutput(prompt, (1, 2), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
+        output = RequestOutput(None, tuple(prompt), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
         yield Chunk(rest, (8, 9), (True, True), ((rest, True),), output)
 
     def write_trace(self, path: str | Path) -> None:

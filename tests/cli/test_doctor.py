@@ -23,11 +23,15 @@ INFO = {
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the parts of the doctor's examination answer; a test may replace each."""
-    answers = SimpleNamespace(tokenizer=lambda config: [0] * 2048, info=lambda: INFO)
+    answers = SimpleNamespace(reader=lambda config: SimpleNamespace(tokenizer=[0] * 2048), info=lambda: INFO)
 
     class FakeLLM:
-        def __init__(self, **options: Any) -> None:
-            self.info = answers.info
+        @classmethod
+        def from_reader(cls, reader: SimpleNamespace) -> "FakeLLM":
+            return cls()
+
+        def info(self) -> Any:
+            return answers.info()
 
         def __enter__(self) -> "FakeLLM":
             return self
@@ -35,7 +39,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr("amusd.cli.doctor.load_tokenizer_checked", lambda config: answers.tokenizer(config))
+    monkeypatch.setattr("amusd.cli.doctor.PromptReader", lambda config: answers.reader(config))
     monkeypatch.setattr("amusd.cli.doctor.LLM", FakeLLM)
     return answers
 
@@ -59,12 +63,15 @@ def test_healthy_machine(engine: SimpleNamespace, capsys: pytest.CaptureFixture[
 def test_every_section_is_tried_and_failures_are_counted(
     engine: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine.tokenizer = raising(InputError("draft", "gpt2", "50257 tokens, the target has 2048"))
     engine.info = raising(WorkerError("the draft worker died while loading"))
+    assert main(["doctor"]) == 1
+    output = capsys.readouterr().out
+    assert "the draft worker died while loading" in output
+    assert output.endswith("1 of 4 sections failed\n")
+    engine.reader = raising(InputError("draft", "gpt2", "50257 tokens, the target has 2048"))
     assert main(["doctor", "--draft", "gpt2"]) == 1
     output = capsys.readouterr().out
     assert "draft: gpt2: 50257 tokens, the target has 2048" in output
-    assert "the draft worker died while loading" in output
     assert output.endswith("2 of 4 sections failed\n")
 
 

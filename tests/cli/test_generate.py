@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from amusd.cli import main, screens
+from amusd.config import EngineConfig
 from amusd.errors import AmusdError, DeviceError, ModelError, ProtocolError, WorkerError
 from amusd.outputs import Chunk
 from tests.cli.fakes import METRICS, FakeLLM
@@ -107,7 +108,7 @@ def test_only_given_options_reach_the_engine(engines: list[FakeLLM]) -> None:
     assert (
         main(["generate", "def f(n):", "--draft", "demo-large", "--widen", "64", "--trust-remote-code"]) == 0
     )
-    assert engines[0].options == {"draft": "demo-large", "widen": 64, "trust_remote_code": True}
+    assert engines[0].config == EngineConfig(draft="demo-large", widen=64, trust_remote_code=True)
 
 
 def test_sampling_options_reach_the_request(engines: list[FakeLLM]) -> None:
@@ -128,7 +129,7 @@ def test_max_tokens_is_256_unless_given(engines: list[FakeLLM]) -> None:
 
 def test_chat_wraps_the_prompt(engines: list[FakeLLM]) -> None:
     assert main(["generate", "hello", "--chat", "--target", "some/model", "--draft", "none"]) == 0
-    assert engines[0].prompt == "<user>hello</user>"
+    assert engines[0].prompt == [ord(character) for character in "<user>hello"]
 
 
 def test_trace_is_written_where_asked(tmp_path: Path, engines: list[FakeLLM]) -> None:

@@ -107,7 +107,7 @@ def test_folder_as_prompt_file_is_refused(tmp_path: Path, capsys: pytest.Capture
 def test_empty_prompt_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "prompt.txt"
     file.touch()
-    assert "is empty" in refused(capsys, "generate", "--prompt-file", file)
+    assert f"--prompt-file: {file}: is empty" in refused(capsys, "generate", "--prompt-file", file)
 
 
 def test_prompt_file_that_is_not_utf8_names_the_byte(
@@ -138,23 +138,36 @@ def test_piped_bytes_that_are_not_utf8_are_refused(
     assert "(standard input): is not UTF-8 (byte 0xff at offset 2)" in refused(capsys, "generate")
 
 
+def test_an_empty_pipe_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    assert "prompt: (standard input): is empty" in refused(capsys, "generate")
+
+
 def test_piped_text_is_the_prompt(monkeypatch: pytest.MonkeyPatch, engines: list[FakeLLM]) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("été\n".encode())))
     assert main(["generate"]) == 0
-    assert engines[0].prompt == "été\n"
+    assert engines[0].prompt == [ord(character) for character in "été\n"]
 
 
 def test_prompt_file_is_taken_as_it_is(tmp_path: Path, engines: list[FakeLLM]) -> None:
     file = tmp_path / "prompt.txt"
     file.write_bytes(b"a\r\nb \n")
     assert main(["generate", "--prompt-file", str(file)]) == 0
-    assert engines[0].prompt == "a\r\nb \n"
+    assert engines[0].prompt == [ord(character) for character in "a\r\nb \n"]
 
 
-def test_chat_without_template_is_refused(engines: list[FakeLLM], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["generate", "hello", "--chat"]) == 2
-    assert "chat: demo: the tokenizer has no chat template" in capsys.readouterr().err
-    assert engines[0].closed
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hello", "--chat"], "chat: demo: the tokenizer has no chat template"),
+        (["x" * 16], "prompt: 16 tokens: at most 15 leave room for output"),
+    ],
+)
+def test_what_only_the_tokenizer_can_tell_is_refused_before_an_engine_is_made(
+    arguments: list[str], message: str, engines: list[FakeLLM], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(capsys, "generate", *arguments)
+    assert engines == []
 
 
 @pytest.mark.parametrize("arguments", [["frob"], ["generate", "a", "b"], ["generate", "a", "--wdth", "3"]])

@@ -110,3 +110,12 @@ def test_length_ends_a_request_inside_an_accepted_block(asynchronous, held_out):
         )
         assert len(output.token_ids) == count
         assert output.finish_reason == "length"
+
+
+def test_a_useless_draft_is_not_verified_and_changes_nothing(alone, held_out):
+    params = SamplingParams(temperature=1, seed=5, max_tokens=60, ignore_eos=True)
+    with start("async", draft="random", max_requests=1) as llm:
+        [output] = llm.generate(held_out[0], params)
+    assert output.token_ids == alone.generate(held_out[0], params)[0].token_ids
+    assert output.metrics.passes >= 59, "hardly a guess was right"
+    assert output.metrics.overlap < 0.2, "a drafter whose guesses never come true stops guessing"

@@ -27,9 +27,18 @@ def test_a_bad_request_names_the_field_and_leaves_the_engine_working(alone, prom
     assert len(alone.generate("x", FEW)[0].token_ids) == 4
 
 
+@pytest.mark.parametrize(("prompt", "params"), [("", FEW), ("x", 3), ([1] * 2048, FEW)])
+def test_a_bad_stream_is_refused_when_it_is_asked_for(alone, prompt, params):
+    with pytest.raises(InputError):
+        alone.stream(prompt, params)
+
+
 def test_one_setting_for_each_prompt_or_one_for_all(alone):
     with pytest.raises(InputError, match="give one, or 2"):
         alone.generate(["a", "b"], [FEW])
+    for wrong in ({"temperature": 0}, [FEW, None]):
+        with pytest.raises(InputError, match=r"^params: .*give SamplingParams"):
+            alone.generate(["a", "b"], wrong)
     assert alone.generate([], FEW) == []
 
 

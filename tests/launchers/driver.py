@@ -1,9 +1,11 @@
 """Starts stub workers from a plain, unguarded script: `driver.py LAUNCHER ENDING [FAIL]`.
 
-ENDING says what follows: `wait` for a signal, `return` without closing, or `close`.
+ENDING says what follows: `wait` for a signal, `exit-on-term` (the same, but SIGTERM ends the script as
+`sys.exit` does), `return` without closing, or `close`.
 """
 
 import json
+import signal
 import sys
 import threading
 
@@ -16,6 +18,8 @@ if name == "local":
 else:
     from amusd.launchers.ray import RayLauncher as Launcher
 
+if ending == "exit-on-term":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 cores = usable_cores()
 options = {"entry": "tests.launchers.stub:run_worker", **({"fail": fail[0]} if fail else {})}
 launcher = Launcher()
@@ -28,7 +32,7 @@ launcher.start(
 sys.stdout.write(json.dumps({role: launcher.pid(role, 0) for role in ("target", "draft")}) + "\n")
 sys.stdout.flush()
 match ending:
-    case "wait":
+    case "wait" | "exit-on-term":
         threading.Event().wait()
     case "close":
         launcher.close()

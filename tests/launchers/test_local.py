@@ -76,7 +76,11 @@ def test_a_restart_that_fails_is_tried_again_later(launcher, spec, ask, eventual
             WorkerError,
             r"target worker 0 \(cpu:\d+\) could not start: RuntimeError: the stub has a bug",
         ),
-        ("exit", WorkerError, r"target worker 0 \(cpu:\d+\) died \(exit code 7\): out of cheese"),
+        (
+            "exit",
+            WorkerError,
+            r"target worker 0 \(cpu:\d+\) died \(exit code 7\): out of cheese; try again with debug on .*",
+        ),
     ],
 )
 def test_a_worker_that_fails_to_load_fails_the_start_in_its_own_words(launcher, spec, fail, kind, message):

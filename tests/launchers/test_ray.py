@@ -119,11 +119,15 @@ def test_what_is_no_address_is_told_the_form_of_one(spec, address):
     assert str(refused.value) == f"ray_address: {address}: give host:port, or auto"
 
 
-def test_nothing_outlives_ctrl_c(driver, eventually):
-    script = driver("ray", "wait")
+@pytest.mark.parametrize(
+    ("ending", "stop", "code"), [("wait", signal.SIGINT, None), ("exit-on-term", signal.SIGTERM, 143)]
+)
+def test_nothing_outlives_ctrl_c_or_termination(driver, ending, stop, code):
+    script = driver("ray", ending)
     script.pids()
     started = time.monotonic()
-    os.killpg(script.process.pid, signal.SIGINT)  # as a terminal does: the whole group
+    os.killpg(script.process.pid, stop)  # as a terminal does: the whole group
     script.process.wait(timeout=60)
     assert script.descendants() == []
+    assert code is None or script.process.returncode == code
     assert time.monotonic() - started < 20

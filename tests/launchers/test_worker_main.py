@@ -30,11 +30,19 @@ def test_a_worker_started_by_hand_reports_to_stdout_and_ends_on_a_signal(spec, a
         assert worker.wait(timeout=20) == 0
 
 
-def test_a_worker_started_by_hand_that_cannot_load_says_so_and_exits_with_1(spec):
-    with run_by_hand(spec("draft", fail="model")) as worker:
-        output, _ = worker.communicate(timeout=20)
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_worker_started_by_hand_that_cannot_load_says_so_and_exits_with_1(spec, debug):
+    with run_by_hand(spec("draft", fail="model", debug=debug)) as worker:
+        output, errors = worker.communicate(timeout=20)
         assert worker.returncode == 1
         assert output.startswith('AMUSD_FAILED {"kind": "ModelError", "message": "no model called nothing')
+        assert ("Traceback" in errors) == debug
+
+
+def test_a_defect_of_a_worker_shows_where_it_is(spec):
+    with run_by_hand(spec("draft", fail="bug")) as worker:
+        _, errors = worker.communicate(timeout=20)
+        assert "Traceback" in errors
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from amusd.config import EngineConfig
-from amusd.deployment import load_tokenizer_checked
 from amusd.devices import DeviceSpec
 from amusd.errors import AmusdError, InputError, ModelError
 from amusd.models import (
@@ -38,6 +37,7 @@ from amusd.models import sizes as sizes_module
 from amusd.models.families import check_supported, mask_windows
 from amusd.models.packing import has_bfloat16_products
 from amusd.models.sizes import weights_bytes
+from amusd.prompts import PromptReader
 from tests.models.families import VOCABULARY, loaded_model, plain_model
 
 CPU = DeviceSpec("cpu", (0,))
@@ -168,7 +168,7 @@ def test_a_broken_configuration_is_blamed_by_role_and_name(
 ) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ModelError, match=f"^draft: {tmp_path}: {message}$") as caught:
-        load_tokenizer_checked(EngineConfig(draft=str(tmp_path)))
+        PromptReader(EngineConfig(draft=str(tmp_path)))
     one_line(caught.value)
     assert caught.value.__cause__ is not None
 
@@ -176,9 +176,10 @@ def test_a_broken_configuration_is_blamed_by_role_and_name(
 def test_a_model_without_a_tokenizer(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(
-        ModelError, match=rf"^target: {tmp_path}: its tokenizer cannot be loaded \(.*\); give a model with"
+        ModelError,
+        match=rf"^target: {tmp_path}: its tokenizer cannot be loaded; give a model with .* \(.{{,203}}\)$",
     ) as caught:
-        load_tokenizer_checked(EngineConfig(target=str(tmp_path), draft="none"))
+        PromptReader(EngineConfig(target=str(tmp_path), draft="none"))
     one_line(caught.value)
 
 
@@ -273,6 +274,9 @@ def test_what_does_not_fit_is_refused_before_loading(folder: Path, monkeypatch: 
     ) as caught:
         load_model(ModelSpec(str(folder)), CPU, slots=8, context=256)
     one_line(caught.value)
+    monkeypatch.setattr(sizes_module, "available_bytes", lambda devices: 2**10)
+    with pytest.raises(ModelError, match="free; take more memory or devices, or a smaller model"):
+        load_model(ModelSpec(str(folder)), CPU, slots=8, context=256)
 
 
 def test_too_many_requests() -> None:
