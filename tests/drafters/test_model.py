@@ -138,7 +138,7 @@ def test_every_expansion_equals_a_plain_forward_through_commits_rollbacks_and_cl
 
 
 def test_a_reset_log_is_followed(model):
-    desk = Desk(model, BestFirstPolicy(4, 6, 2))
+    desk = Desk(model, BestFirstPolicy(4, 6, 2, 1e-6))
     desk.open(1, [4, 5, 6, 7], SETTINGS[1], seed=2)
     desk.step()
     desk.commit(1, [8, 9, 10])
@@ -181,7 +181,7 @@ def test_a_draft_that_equals_the_target_is_always_right(model, params):
 
 
 def test_each_item_gets_as_many_candidates_as_it_wants(model):
-    desk = Desk(model, BestFirstPolicy(4, 6, 2))
+    desk = Desk(model, BestFirstPolicy(4, 6, 2, 1e-6))
     desk.open(1, [4, 5, 6], SETTINGS[1], seed=2)
     desk.step()
     first, second = desk.policy.choose(desk.endpoint)
@@ -194,7 +194,7 @@ def test_padding_of_the_vocabulary_is_never_proposed(model):
     drafter.open(1, [1, 2], 2, SamplingParams(temperature=50.0), 3)
     endpoint = DrafterEndpoint(1, 40)
     endpoint.on_open(1, [1, 2], CONTEXT)
-    (choice,) = BestFirstPolicy(1, 1, 40).choose(endpoint)
+    (choice,) = BestFirstPolicy(1, 1, 40, 1e-6).choose(endpoint)
     (found,) = drafter.expand([choice])
     assert len(found) == 40
     assert all(token < VOCAB for token, _ in found)
