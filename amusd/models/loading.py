@@ -144,7 +144,9 @@ def load_model(
     if spec.quantization is None and getattr(config, "quantization_config", None) is None:
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
         sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
-    model = _load_weights(spec, source, weights_dtype, devices).to(dtype)
+    model = _load_weights(spec, source, weights_dtype, devices)
+    if dtype != weights_dtype:
+        model = model.to(dtype)
     if spec.widen:
         widen(model, spec.widen)
     loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model), role=spec.role)
