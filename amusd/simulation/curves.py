@@ -29,10 +29,10 @@ class CostPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    rows: int = Field(ge=1)
-    ms: float = Field(gt=0)
-    batch: int = Field(1, ge=1)
-    length: int = Field(0, ge=0)
+    rows: Annotated[int, Field(ge=1)]
+    ms: Annotated[float, Field(gt=0)]
+    batch: Annotated[int, Field(ge=1)] = 1
+    length: Annotated[int, Field(ge=0)] = 0
 
 
 class CostCurve(BaseModel):

@@ -7,7 +7,8 @@ Laws:
   stretches exist. It belongs to the text: all drafters find the same places hard.
 - If the candidates before it missed, the candidate of rank r + 1 hits with `runners_up[r - 1]`, but none is
   likelier than the one ranked before it.
-- Scores are those chances, their log odds times `sharpness`: 1 is calibrated, more is overconfident.
+- A drafter reports the confidence with its log odds times `sharpness` plus `bias`, and gives scores as if
+  that were the chance of the first candidate: 1 and 0 are calibrated.
 - Below a wrong token nothing can hit. The drafter does not know that: its candidates there come from a
   stream of their own, a function of the wrong path, with scores from the same distribution.
 - Two drafters draw the same candidates at a place with probability `agreement`, else independent ones.
@@ -40,7 +41,8 @@ class Acceptance(BaseModel):
         spread: how much that chance differs between positions: its variance over that of a coin.
         persistence: chance that a position has the confidence of the one before it.
         runners_up: chance that each further candidate hits if those before it missed.
-        sharpness: what the log odds of reported scores are multiplied with.
+        sharpness: what the log odds of a confidence are multiplied with in a report; above 1 is boastful.
+        bias: what is added to them; below 0 is underconfident, as the scores of a race are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -51,6 +53,7 @@ class Acceptance(BaseModel):
     persistence: float = Field(0.0, ge=0, lt=1)
     runners_up: list[Share] = []
     sharpness: float = Field(1.0, gt=0)
+    bias: float = 0.0
 
 
 class AcceptanceLaw:
@@ -88,18 +91,18 @@ class AcceptanceLaw:
         position = start + len(path)
         wrong_at = self._first_wrong(request, start, path)
         if wrong_at is None:
-            chances = self._chances(self._confidence(request, position), count)
             place = (request, position, -1)
+            confidence = self._confidence(request, position)
             truth = self._text.token(request, position)
-            hit = self._hit_rank(chances, place)
+            hit = self._hit_rank(self._chances(confidence, count), place)
         else:
             place = (request, wrong_at, self._path_key(request, wrong_at, path[wrong_at - start :]))
-            confidence = draw_beta(
-                self._parameters.rate, self._parameters.spread, self._seed, _CONFIDENCE, *place
-            )
-            chances, truth, hit = self._chances(confidence, count), None, None
+            law = self._parameters
+            confidence = draw_beta(law.rate, law.spread, self._seed, _CONFIDENCE, *place)
+            truth, hit = None, None
+        scores = self._chances(self._reported(confidence), count)
         tokens = self._tokens(place, count, truth, hit)
-        return [(token, self._score(chance)) for token, chance in zip(tokens, chances, strict=True)]
+        return [(token, max(SCORE_MIN, score)) for token, score in zip(tokens, scores, strict=True)]
 
     def _first_wrong(self, request: RequestId, start: int, path: Sequence[int]) -> int | None:
         for position, token in enumerate(path, start):
@@ -160,8 +163,8 @@ class AcceptanceLaw:
     def _path_key(self, request: RequestId, wrong_at: int, path: Sequence[int]) -> int:
         return draw_bits(self._seed, _PATH, request, wrong_at, *path) >> 1
 
-    def _score(self, chance: float) -> float:
-        """The chance as the drafter reports it."""
+    def _reported(self, confidence: float) -> float:
+        """The confidence as the drafter sees it."""
         sharpness = self._parameters.sharpness
-        odds, against = math.pow(chance, sharpness), math.pow(1 - chance, sharpness)
-        return max(SCORE_MIN, odds / (odds + against))
+        odds = math.pow(confidence, sharpness) * math.exp(self._parameters.bias)
+        return odds / (odds + math.pow(1 - confidence, sharpness))

@@ -194,8 +194,11 @@ def _validate(values: dict[str, Any]) -> Scenario:
 def _unknown(model: type[BaseModel], path: str, value: Any) -> InputError:
     """The error for a key that does not exist, with the nearest one that does."""
     known = _paths(model)
+    by_last_name = {place.rpartition(".")[2]: place for place in known}
     near = get_close_matches(path, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+    near = near or get_close_matches(path.rpartition(".")[2], by_last_name, n=1)
+    meant = by_last_name.get(near[0], near[0]) if near else None
+    hint = f"did you mean {meant}?" if meant else f"choose from {', '.join(known)}"
     return InputError(path, value, f"there is no such key in a scenario; {hint}")
 
 
