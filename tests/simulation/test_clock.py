@@ -8,11 +8,16 @@ from amusd.simulation.clock import Clock, ns_from_ms
 def test_things_happen_in_order_and_may_ask_for_more():
     clock, seen = Clock(), []
     clock.after(5, lambda: seen.append(("late", clock.now_ns)))
-    clock.after(1, lambda: clock.after(0, lambda: seen.append(("asked", clock.now_ns))))
+
+    def first() -> None:
+        seen.append(("first", clock.now_ns))
+        clock.after(0, lambda: seen.append(("asked", clock.now_ns)))
+
+    clock.after(1, first)
     clock.after(1, lambda: seen.append(("second", clock.now_ns)))
     while clock.step():
         pass
-    assert seen == [("second", 1), ("asked", 1), ("late", 5)]
+    assert seen == [("first", 1), ("second", 1), ("asked", 1), ("late", 5)]
 
 
 def test_nothing_happens_in_the_past():
