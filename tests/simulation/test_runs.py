@@ -1,6 +1,8 @@
 """Whole runs: they replay, they write the target's text, and simple ones come to what algebra says."""
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from statistics import fmean
 
@@ -158,3 +160,10 @@ def test_numbers_add_up():
     assert 0 < result.foreseen_corrections < 1
     assert result.stale_nodes < result.drafted
     assert math.isfinite(result.bytes_per_token) and result.bytes_per_token > 0
+
+
+def test_a_simulation_needs_no_model_and_no_network():
+    heavy = "{'torch', 'transformers', 'ray', 'grpc', 'msgpack', 'matplotlib'}"
+    program = f"import sys, amusd.simulation; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
