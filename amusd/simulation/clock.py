@@ -11,6 +11,7 @@ import heapq
 import math
 from collections.abc import Callable
 
+MS_PER_SECOND = 1_000
 NS_PER_MS = 1_000_000
 NS_PER_SECOND = 1_000_000_000
 

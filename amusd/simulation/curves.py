@@ -42,6 +42,7 @@ class CostCurve(BaseModel):
         source: where the numbers come from: measured (where, how), published (where), or derived (how).
         points: the measurements.
         rows_step: the rows of a request are padded to a multiple of this.
+        jitter: standard deviation of what a forward takes over what the curve says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -49,6 +50,7 @@ class CostCurve(BaseModel):
     source: Text
     points: list[CostPoint] = Field(min_length=1)
     rows_step: int = Field(1, ge=1)
+    jitter: float = Field(0.0, ge=0, le=1)
 
     def ms(self, rows: int, batch: int = 1, length: int = 0) -> float:
         """What a forward of `batch` requests with `rows` rows each takes."""

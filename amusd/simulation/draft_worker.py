@@ -8,12 +8,11 @@ from typing import assert_never
 
 from amusd.drafters.base import Candidates, Expansion
 from amusd.simulation.clock import Clock
-from amusd.simulation.curves import CostCurve
 from amusd.simulation.decisions import DraftDecisions
 from amusd.simulation.law import AcceptanceLaw
 from amusd.simulation.link import NetworkLink
 from amusd.simulation.target_worker import LinkReady, Opened
-from amusd.simulation.worker import Worker
+from amusd.simulation.worker import Costs, Worker
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
 from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Propose
 
@@ -23,8 +22,7 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
 
     Args:
         law: what it guesses.
-        curve: of a step, by the nodes that it expands.
-        prefill_ms: of one prompt.
+        costs: of a step by the nodes that it expands, and of what is beside it.
 
     Attributes:
         link: to the target; set by the caller before time starts.
@@ -35,18 +33,14 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
     def __init__(
         self,
         clock: Clock,
-        overhead_ms: float,
+        costs: Costs,
         incarnation: int,
         law: AcceptanceLaw,
-        curve: CostCurve,
-        prefill_ms: float,
         decisions: DraftDecisions,
     ) -> None:
-        super().__init__(clock, overhead_ms)
+        super().__init__(clock, costs)
         self.endpoint = DrafterEndpoint(incarnation, decisions.window)
         self._law = law
-        self._curve = curve
-        self._prefill_ms = prefill_ms
         self._decisions = decisions
         self._idle = True
 
@@ -60,14 +54,16 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         match event:
             case Opened():
                 self.occupy(
-                    "prefill", self._prefill_ms, partial(self._prefilled, event), request=event.request
+                    "prefill", self.costs.prefill_ms, partial(self._prefilled, event), request=event.request
                 )
             case LinkReady():
                 pass
             case Attached() | Commit() | Close():
                 change = self.endpoint.on_message(event)
-                if change is not None:
-                    self._note(change)
+                if isinstance(event, Close):
+                    self._decisions.close(event.request)
+                elif change is not None:
+                    self._follow(change)
             case _:
                 assert_never(event)
 
@@ -84,7 +80,8 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         else:
             self._publish()
 
-    def _prefilled(self, opened: Opened) -> None:
+    def _prefilled(self, opened: Opened, _start: float) -> None:
+        self._decisions.open(opened.request)
         self.endpoint.on_open(opened.request, opened.tokens, opened.length_max)
 
     def _start_step(self, choices: list[Expansion]) -> None:
@@ -95,8 +92,8 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         nodes: list[tuple[int, int]] = []  # filled when the step ends, and noted with it
         self.occupy(
             "draft",
-            self._curve.ms(max(by_request.values()), len(by_request), length),
-            lambda: self._end_step(choices, self._law.expand(choices), nodes),
+            self.forward_ms(max(by_request.values()), len(by_request), length),
+            lambda _: self._end_step(choices, self._law.expand(choices), nodes),
             rows=len(choices),
             nodes=nodes,
         )
@@ -105,7 +102,7 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         self, choices: list[Expansion], candidates: list[Candidates], nodes: list[tuple[int, int]]
     ) -> None:
         for choice, found in zip(choices, candidates, strict=True):
-            grown = self.endpoint.grow(choice.request, choice.node, found)
+            grown = self._decisions.grow(self.endpoint, choice, found)
             nodes.extend((choice.request, node) for node in grown)
         self._publish()
 
@@ -113,7 +110,8 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         if self.link.ready and (messages := self.endpoint.outgoing()):
             self.link.send(messages)
 
-    def _note(self, change: LogChange) -> None:
+    def _follow(self, change: LogChange) -> None:
+        self._decisions.follow(change)
         if change.committed:
             self.mark("committed", committed=[(change.request, node) for node in change.committed])
         if change.rolled_back:

@@ -4,6 +4,7 @@ Whatever asks for the number of a place gets the same one, whenever and however 
 drafter would say somewhere does not depend on when, or on what else was asked before.
 """
 
+import math
 import struct
 from hashlib import blake2b
 from random import Random
@@ -32,3 +33,11 @@ def draw_beta(mean: float, spread: float, seed: int, *place: int) -> float:
         return float(draw(seed, *place) < mean)
     weight = 1 / spread - 1
     return Random(draw_bits(seed, *place)).betavariate(mean * weight, (1 - mean) * weight)
+
+
+def draw_factor(deviation: float, seed: int, *place: int) -> float:
+    """A positive number with a mean of 1 and a standard deviation of `deviation`; log-normal."""
+    if deviation == 0:
+        return 1.0
+    variance = math.log1p(deviation**2)
+    return math.exp(Random(draw_bits(seed, *place)).gauss(-variance / 2, math.sqrt(variance)))

@@ -79,6 +79,8 @@ def measure(
     window_ns = end_ns - start_ns
     tokens = sum(each.committed for each in stats)
     verified = sum(each.verified for each in stats)
+    corrections = sum(each.corrections for each in stats)
+    foreseen = sum(each.foreseen_corrections for each in stats)
     steps = [drafter.slices("draft") for drafter in drafters]
     return Result(
         tokens=tokens,
@@ -94,8 +96,8 @@ def measure(
             overlap_ns(passes, committed_drafts(drafters[0]), start_ns, end_ns) / window_ns if steps else 0.0
         ),
         rollbacks=sum(each.rollbacks for each in stats),
-        corrections=target.corrections,
-        foreseen_corrections=target.foreseen / target.corrections if target.corrections else 0.0,
+        corrections=corrections,
+        foreseen_corrections=foreseen / corrections if corrections else 0.0,
         drafted=sum(each.drafted for each in stats),
         stale_nodes=sum(each.stale_nodes for each in stats),
         bytes_per_token=bytes_sent / tokens,

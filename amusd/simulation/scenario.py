@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amusd.config import SPECULATIVE_TOKENS_MAX, Mode
+from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, VerifyName
 from amusd.errors import InputError
 from amusd.simulation.curves import CostCurve, Text
 from amusd.simulation.law import Acceptance, Share
@@ -31,7 +31,7 @@ class Target(_Strict):
     Attributes:
         curve: milliseconds of a pass by its rows, the root's included.
         prefill_ms: of one prompt.
-        overhead_ms: of the host after each pass, in which the device rests.
+        overhead_ms: of the host before each pass, in which the device rests.
     """
 
     curve: CostCurve
@@ -76,7 +76,7 @@ class Scenario(_Strict):
     """Everything that a run is a function of.
 
     Attributes:
-        mode: as in `EngineConfig`; so is `num_speculative_tokens`, K.
+        mode, verify: as in `EngineConfig`; so is `num_speculative_tokens`, K.
         seed: of the text and of all guesses.
         requests: opened at the same time.
         prompt_tokens, output_tokens: of each request.
@@ -85,6 +85,7 @@ class Scenario(_Strict):
     name: Text
     description: Text
     mode: Mode = "async"
+    verify: VerifyName = "chain"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     seed: int = Field(0, ge=0, lt=2**62)
     requests: int = Field(1, ge=1, le=256)

@@ -6,14 +6,16 @@ from functools import partial
 
 from amusd.errors import AmusdError
 from amusd.simulation.clock import Clock, ns_from_ms
+from amusd.simulation.curves import CostCurve
 from amusd.simulation.decisions import DraftDecisions, TargetDecisions
 from amusd.simulation.draft_worker import DraftWorker
 from amusd.simulation.law import AcceptanceLaw
 from amusd.simulation.link import NetworkLink
 from amusd.simulation.result import Result, measure
-from amusd.simulation.scenario import Scenario
+from amusd.simulation.scenario import Drafters, Scenario, Target
 from amusd.simulation.target_worker import DrafterSaid, LinkReady, Opened, TargetWorker
 from amusd.simulation.text import TrueText
+from amusd.simulation.worker import Costs
 from amusd.speculation.messages import Attached, Close, Commit, DrafterId, Have, Hello, Propose, RequestId
 from amusd.speculation.stats import RequestStats
 from amusd.tracing import Track
@@ -73,11 +75,12 @@ class _World:
         self._links: dict[DrafterId, NetworkLink[Attached | Commit | Close]] = {}
         self._target = TargetWorker(
             self.clock,
-            scenario.target.overhead_ms,
+            self._costs(scenario.target, scenario.target.curve, 0),
             self._text,
-            scenario.target.curve,
-            scenario.target.prefill_ms,
-            TargetDecisions(scenario.mode, scenario.num_speculative_tokens),
+            TargetDecisions(
+                scenario.mode, scenario.verify, scenario.num_speculative_tokens, scenario.target.curve
+            ),
+            scenario.verify == "rows",
             self._links,
             self._read,
         )
@@ -98,20 +101,21 @@ class _World:
         texts = {request: tuple(tokens) for request, tokens in self._texts.items()}
         return Run(result, (*tracks, Track("target", tuple(self._target.events))), texts)
 
+    def _costs(self, side: Target | Drafters, curve: CostCurve, worker: int) -> Costs:
+        return Costs(curve, side.prefill_ms, side.overhead_ms, self._scenario.seed, worker)
+
     def _attach_drafter(self, index: int) -> DraftWorker:
         scenario, drafter_id = self._scenario, DrafterId(index + 1)
         worker = DraftWorker(
             self.clock,
-            scenario.drafters.overhead_ms,
+            self._costs(scenario.drafters, scenario.draft_curve, index + 1),
             index + 1,
             AcceptanceLaw(scenario.drafters.acceptance, self._text, index, scenario.drafters.agreement),
-            scenario.draft_curve,
-            scenario.drafters.prefill_ms,
             DraftDecisions(scenario.mode, scenario.num_speculative_tokens),
         )
 
         def to_target(message: Hello | Propose | Have) -> None:
-            self._target.post(DrafterSaid(drafter_id, message))
+            self._target.post(DrafterSaid(drafter_id, message, self.clock.now_seconds))
 
         worker.link = NetworkLink(
             self.clock, self._latency_ns, self._bytes_per_second, to_target, partial(worker.post, LinkReady())

@@ -39,11 +39,12 @@ def written(folder: Path, of: Scenario) -> tuple[Path, Path]:
 
 def test_costs_and_counts_are_read_from_a_trace(tmp_path):
     of = known("async")
-    measured = read_runs([written(tmp_path, of.with_value("seed", seed)) for seed in SEEDS])
+    measured = read_runs([written(tmp_path, of.with_value("seed", seed)) for seed in SEEDS], 4)
     results = [simulate(of.with_value("seed", seed)).result for seed in SEEDS]
     assert (measured.runs, measured.tokens) == (2, 400)
     assert measured.pass_ms == pytest.approx({4: 10.0, 8: 12.0})
     assert all(cost == pytest.approx(1.0) for cost in measured.step_ms.values())
+    assert (measured.pass_jitter, measured.step_jitter) == pytest.approx((0, 0), abs=1e-6)
     assert measured.pass_overhead_ms == pytest.approx(0.5, abs=1e-3)
     assert measured.step_overhead_ms == pytest.approx(0.25, abs=1e-3)
     assert measured.latency_ms == pytest.approx(0.4, abs=0.1)
@@ -58,7 +59,7 @@ def test_costs_and_counts_are_read_from_a_trace(tmp_path):
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_calibrated_scenario_predicts_the_throughput(tmp_path, mode):
     of = known(mode)
-    measured = read_runs([written(tmp_path, of.with_value("seed", seed)) for seed in (10, 11)])
+    measured = read_runs([written(tmp_path, of.with_value("seed", seed)) for seed in (10, 11)], 4)
     start = of.with_value("drafters.acceptance.rate", 0.2).with_value("network.latency_ms", 30.0)
     fitted = calibrate(start, measured, SEEDS)
     assert fitted.drafters.acceptance.rate == pytest.approx(0.7, abs=0.1)
@@ -68,7 +69,7 @@ def test_a_calibrated_scenario_predicts_the_throughput(tmp_path, mode):
 
 
 def test_alone_needs_no_draft(tmp_path):
-    measured = read_runs([written(tmp_path, known("alone"))])
+    measured = read_runs([written(tmp_path, known("alone"))], 4)
     assert measured.step_ms == {}
     fitted = calibrate(known("alone"), measured, [0])
     assert simulate(fitted).result.seconds == pytest.approx(measured.seconds)
@@ -77,10 +78,10 @@ def test_alone_needs_no_draft(tmp_path):
 def test_files_of_something_else_are_refused(tmp_path):
     output, trace = written(tmp_path, known("alone"))
     with pytest.raises(InputError, match="nowhere"):
-        read_runs([(tmp_path / "nowhere.json", trace)])
+        read_runs([(tmp_path / "nowhere.json", trace)], 4)
     with pytest.raises(InputError, match="not of one request"):
-        read_runs([(output, output)])
+        read_runs([(output, output)], 4)
     with pytest.raises(InputError, match="not of one request"):
-        read_runs([written(tmp_path, scenario(requests=2, seed=1))])
+        read_runs([written(tmp_path, scenario(requests=2, seed=1))], 4)
     with pytest.raises(InputError, match="several drafters"):
-        read_runs([written(tmp_path, scenario(drafters__count=2, seed=2))])
+        read_runs([written(tmp_path, scenario(drafters__count=2, seed=2))], 4)
