@@ -1,4 +1,4 @@
-"""The command line: `amusd generate`, `amusd doctor`, `amusd worker`."""
+"""The command line: `amusd generate`, `amusd simulate`, `amusd doctor`, `amusd worker`."""
 
 from amusd.cli.app import main
 

@@ -165,6 +165,45 @@ def doctor(
 
 
 @app.command(
+    epilog="""[bold]Examples[/bold]
+amusd simulate --list
+amusd simulate --scenario two-cores --set mode=sync --out run
+amusd simulate --scenario llama-70b-8b --sweep network.latency_ms=0.05,0.5,2,20 --sweep mode=sync,async
+amusd simulate --scenario mine.yaml --set drafters.acceptance.rate=0.9 --seed 7 --json"""
+)
+def simulate(
+    scenario: options.ScenarioName = "two-cores",
+    list_scenarios: options.ListScenarios = False,
+    settings: options.Settings = None,
+    sweep: options.Sweep = None,
+    repeats: options.Repeats = 3,
+    seed: options.SimulationSeed = None,
+    out: options.Out = None,
+    json: options.SimulationJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say what a pair of models does on hardware that is not at hand.
+
+    Drives the real protocol and the real policies on a virtual clock, with cost curves, an acceptance
+    law and a network latency from a scenario. The same seed gives the same run.
+    """
+    from amusd.cli import simulation
+
+    if list_scenarios:
+        simulation.list_scenarios()
+        return
+    simulation.run(
+        scenario,
+        seed=seed,
+        settings=settings or (),
+        axes=sweep or (),
+        repeats=repeats,
+        folder=out,
+        as_json=json,
+    )
+
+
+@app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
 def worker(context: typer.Context) -> None:
@@ -189,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(app(given or ["--help"], prog_name="amusd", standalone_mode=False) or 0)
     except typer.TyperException as error:
         what = error.format_message().rstrip(".")
-        command = f" {given[0]}" if given[0] in ("generate", "doctor") else ""
+        command = f" {given[0]}" if given[0] in ("generate", "doctor", "simulate") else ""
         return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
     except AmusdError as error:
         return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)

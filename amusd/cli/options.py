@@ -35,6 +35,7 @@ def _flag(panel: str, name: str, *, help: str) -> Any:
 
 _PROMPT, _MODELS, _PLACES = "Prompt", "Models", "Where it runs"
 _DECODING, _SAMPLING, _OUTPUT = "Decoding", "Sampling", "Output"
+_SCENARIO = "Scenario"
 
 Prompt = Annotated[
     str | None,
@@ -265,3 +266,55 @@ Debug = Annotated[
     bool,
     _flag(_OUTPUT, "--debug", help="Show tracebacks, and what the workers write to their standard error."),
 ]
+
+ScenarioName = Annotated[
+    str,
+    _option(
+        _SCENARIO,
+        "--scenario",
+        metavar="NAME|FILE",
+        default="two-cores",
+        help="One that comes with amusd, or a YAML or JSON file.",
+    ),
+]
+ListScenarios = Annotated[bool, _flag(_SCENARIO, "--list", help="Print the scenarios that come with amusd.")]
+Settings = Annotated[
+    list[str] | None,
+    _option(
+        _SCENARIO,
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change one value, such as network.latency_ms=2; may be given several times.",
+    ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    _option(
+        _SCENARIO,
+        "--sweep",
+        metavar="NAME=V,V,...",
+        help="Run once for each value; given twice, for each combination.",
+    ),
+]
+Repeats = Annotated[
+    int,
+    _option(
+        _SCENARIO,
+        "--repeats",
+        parser=_whole_number,
+        metavar="N",
+        default="3",
+        help="Seeds to run, from --seed on.",
+    ),
+]
+SimulationSeed = Annotated[
+    int | None,
+    _option(_SCENARIO, "--seed", parser=_whole_number, metavar="S", help="Same seed, same run."),
+]
+Out = Annotated[
+    Path | None,
+    _option(
+        _OUTPUT, "--out", metavar="FOLDER", help="Leave JSON, CSV and pictures there; needs the extra bench."
+    ),
+]
+SimulationJson = Annotated[bool, _flag(_OUTPUT, "--json", help="Print one JSON object instead of a table.")]

@@ -1,0 +1,72 @@
+"""`amusd simulate` from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from amusd.cli import main
+
+SHORT = ("--set", "output_tokens=40", "--repeats", "1")
+
+
+def test_a_scenario_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", *SHORT]) == 0
+    shown = capsys.readouterr().out
+    assert "two-cores" in shown
+    assert "tokens/s" in shown
+    assert max(map(len, shown.splitlines()[1:])) <= 80
+
+
+def test_the_same_seed_prints_the_same_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(seed: int) -> str:
+        assert main(["simulate", *SHORT, "--seed", str(seed), "--json"]) == 0
+        return capsys.readouterr().out
+
+    assert printed(3) == printed(3) != printed(4)
+    found = json.loads(printed(3))
+    assert found["scenario"]["seed"] == 3
+    assert found["points"][0]["tokens_per_second"] > 0
+
+
+def test_a_folder_holds_numbers_pictures_and_the_scenario_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["simulate", *SHORT, "--out", str(tmp_path / "run")]) == 0
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"scenario.json", "result.json", "result.csv", "timeline.png", "run.trace.json"}
+    again = ["simulate", "--scenario", str(tmp_path / "run" / "scenario.json"), "--repeats", "1", "--json"]
+    capsys.readouterr()
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+def test_a_sweep_leaves_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    axes = ("--sweep", "network.latency_ms=0.1,5", "--sweep", "mode=sync,async")
+    assert main(["simulate", *SHORT, *axes, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "sweep.png").exists()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 1 + 4 + 1
+
+
+def test_shipped_scenarios_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--list"]) == 0
+    assert "llama-70b-8b: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "network.latenc_ms=3"), "did you mean network.latency_ms?"),
+        (("--sweep", "mode"), "give NAME=VALUE"),
+        (("--repeats", "0"), "--repeats: 0"),
+        (("--scenario", "nowhere.yaml"), "nowhere.yaml"),
+        (("--out", "/dev/null/x"), "--out"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_code_two(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", *SHORT, *arguments]) == 2
+    assert message in capsys.readouterr().err
