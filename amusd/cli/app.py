@@ -165,6 +165,72 @@ def doctor(
 
 
 @app.command(
+    epilog="""[bold]Examples[/bold]
+amusd bench --quick
+amusd bench --out results --repeats 5
+amusd bench --contenders transformers,alone,async --temperatures 0 --draft demo-small
+amusd bench --target-devices cpu:0 --draft-devices cpu:1 --prompts question.jsonl
+amusd bench --show results/results.json"""
+)
+def bench(
+    quick: options.Quick = False,
+    contenders: options.Contenders = None,
+    temperatures: options.Temperatures = None,
+    ks: options.Ks = None,
+    prompts: options.Prompts = None,
+    num_prompts: options.NumPrompts = None,
+    max_tokens: options.BenchTokens = None,
+    repeats: options.Repeats = None,
+    seed: options.OrderSeed = None,
+    target: options.Target = None,
+    draft: options.Drafts = None,
+    widen: options.BenchWiden = None,
+    dtype: options.DType = None,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    out: options.Out = None,
+    show: options.ShowAgain = None,
+    debug: options.Debug = False,
+) -> None:
+    """Measure against everything that you could use instead.
+
+    All contenders decode the same prompts with the same models, one after the other in rotated order:
+    transformers' generate alone and assisted, on the target's devices and on all; llama.cpp where it is
+    installed; and every mode of amusd. The tables end with what the measured costs and acceptance allow.
+    Each metric's formula is in benchmarks/README.md. Exits with 1 when a mode of amusd wrote another
+    text than the target alone.
+    """
+    from amusd.cli import inputs
+
+    if show is None:
+        settings = inputs.read_bench(
+            quick=quick,
+            contenders=contenders,
+            temperatures=temperatures,
+            ks=ks,
+            prompts_file=prompts,
+            num_prompts=num_prompts,
+            max_tokens=max_tokens,
+            repeats=repeats,
+            seed=seed,
+            target=target,
+            drafts=tuple(draft) if draft else None,
+            widen=widen,
+            dtype=dtype,
+            target_devices=target_devices,
+            draft_devices=draft_devices,
+            out=out,
+        )
+    try:
+        from amusd.cli import bench as command
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise AmusdError("bench: matplotlib is not installed; pip install 'amusd[bench]'") from None
+    raise typer.Exit(command.run(settings) if show is None else command.show_again(show))
+
+
+@app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
 def worker(context: typer.Context) -> None:
@@ -189,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(app(given or ["--help"], prog_name="amusd", standalone_mode=False) or 0)
     except typer.TyperException as error:
         what = error.format_message().rstrip(".")
-        command = f" {given[0]}" if given[0] in ("generate", "doctor") else ""
+        command = f" {given[0]}" if given[0] in ("generate", "doctor", "bench") else ""
         return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
     except AmusdError as error:
         return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)
