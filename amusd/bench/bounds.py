@@ -68,8 +68,12 @@ def hit_rate(ranks: Ranks, candidates: int) -> float:
     return sum(rank <= candidates for rank in flat) / len(flat)
 
 
-def acceptance_by_depth(ranks: Ranks, depth_max: int) -> list[float | None]:
-    """Item d - 1: how often a token has rank 1 where the d - 1 before it had; None where that never was."""
+def acceptance_by_depth(ranks: Ranks, depth_max: int, reached_min: int = 1) -> list[float | None]:
+    """Item d - 1: how often a token has rank 1 where the d - 1 before it had.
+
+    Args:
+        reached_min: where so many did not get as far the item is None.
+    """
     found: list[float | None] = []
     for depth in range(1, depth_max + 1):
         reached = accepted = 0
@@ -79,7 +83,7 @@ def acceptance_by_depth(ranks: Ranks, depth_max: int) -> list[float | None]:
                 if all(hits[end - depth + 1 : end]):
                     reached += 1
                     accepted += hits[end]
-        found.append(accepted / reached if reached else None)
+        found.append(accepted / reached if reached >= reached_min else None)
     return found
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amusd.bench.contenders import BY_KEY
-from amusd.bench.limits import PASSES_MIN
+from amusd.bench.limits import DEPTHS_SHOWN, PASSES_MIN
 from amusd.bench.results import Results
 from amusd.bench.summary import Row, Summary
 
@@ -83,7 +83,7 @@ def throughput_chart(results: Results, summary: Summary) -> Figure:
         )
         longest = max(row.tokens_per_second.high for row in rows)
         for place, row in zip(places, rows, strict=True):
-            text = f"{row.tokens_per_second.median:.0f}  {_setting(row)}"
+            text = f"{row.tokens_per_second.median:.3g}  {_setting(row)}"
             axis.text(row.tokens_per_second.high + 0.015 * longest, place, text, va="center", fontsize=8)
         axis.set_xlim(0, 1.45 * longest)
         axis.set_title(f"temperature {temperature:g}", fontsize=10)
@@ -122,6 +122,7 @@ def temperature_chart(_results: Results, summary: Summary) -> Figure | None:
             linestyle="--" if contender.placement == "all" else "-",
             marker=MARKERS[list(CONTENDER_COLOURS).index(contender.name) % len(MARKERS)],
             markersize=5,
+            markerfacecolor="white" if contender.drafts and not contender.tuned and key != "async" else None,
             linewidth=2.4 if key == "async" else 1.3,
             capsize=2.5,
         )
@@ -204,7 +205,8 @@ def acceptance_chart(_results: Results, summary: Summary) -> Figure | None:
         right.bar(places, row.by_rank, width=width, color=colour, hatch=hatch, edgecolor="white", label=label)
     left.set_xlabel("depth: tokens beyond the last committed one")
     left.set_ylabel("share accepted, where all before were")
-    left.set_ylim(0, 1)
+    left.set_ylim(0, 1.03)
+    left.set_xlim(0.5, DEPTHS_SHOWN + 0.5)
     right.set_xlabel("rank of the target's token among the draft's candidates")
     right.set_ylabel("share of tokens")
     for axis in (left, right):

@@ -20,11 +20,13 @@ from amusd.bench.runs import Run, Task
 from amusd.bench.sessions import Sessions
 from amusd.bench.settings import BenchSettings
 from amusd.bench.summary import fastest
-from amusd.bench.traces import draft_milliseconds, merge, pass_milliseconds, read_trace
+from amusd.bench.traces import draft_milliseconds, last_request, merge, pass_milliseconds, read_trace
 from amusd.errors import InputError
 from amusd.models.loading import load_tokenizer
 
 TRACED_CONTENDER = "async"
+TUNING_SHARE = 0.4
+"""Of the time of a benchmark that has to end: what choosing k may take."""
 
 
 class Progress(Protocol):
@@ -117,6 +119,8 @@ class Experiment:
         ]
         self._progress.begin("choosing k", len(tried))
         for variant, temperature in tried:
+            if self._is_late(TUNING_SHARE):
+                break  # what was not tried is not chosen
             self._progress.step(f"{variant.key} at temperature {temperature:g}")
             for prompt in range(self._settings.num_prompts, len(self._prompts)):
                 self._run("tune", 0, variant, temperature, prompt)
@@ -132,18 +136,21 @@ class Experiment:
                 for draft in dict.fromkeys(variant.draft for variant in options)
             ]
 
+    def _is_late(self, share: float, ahead: float = 0.0) -> bool:
+        """Whether the share of the time that was given will be over in so many seconds."""
+        limit = self._settings.seconds_max
+        return limit is not None and time.monotonic() - self._started + ahead > share * limit
+
     def _choose(self, options: Sequence[Variant], temperature: float) -> Variant:
-        if len(options) == 1:
-            return options[0]
         records = [record for record in self._results.records if record.temperature == temperature]
-        return fastest(options, records, "tune")
+        tried = [option for option in options if any(record.variant == option.key for record in records)]
+        return fastest(tried, records, "tune") if tried else options[-1]
 
     # -- measuring -----------------------------------------------------------------------------
 
     def measure(self) -> None:
         """Each repeat runs every chosen variant once at every temperature, in rotated order."""
         settings = self._settings
-        order = list(settings.temperatures)
         steps = settings.repeats * sum(map(len, self._chosen.values()))
         self._progress.begin("measuring", steps)
         shuffled = {
@@ -152,7 +159,7 @@ class Experiment:
         }
         for repeat in range(settings.repeats):
             begun = time.monotonic()
-            for temperature in order:
+            for temperature in settings.temperatures:
                 turn = repeat % max(1, len(shuffled[temperature]))
                 for variant in shuffled[temperature][turn:] + shuffled[temperature][:turn]:
                     self._progress.step(
@@ -163,10 +170,8 @@ class Experiment:
                         for prompt in range(settings.num_prompts)
                     ]
                     self._outputs.setdefault((variant.key, temperature), outputs)
-            if settings.seconds_max is not None:
-                now = time.monotonic()
-                if now - self._started + (now - begun) > settings.seconds_max:
-                    break
+            if self._is_late(1.0, ahead=time.monotonic() - begun):
+                break
         for variant in {v.key: v for chosen in self._chosen.values() for v in chosen}.values():
             self._collect_costs(variant)
         self._keep_reference()
@@ -234,7 +239,7 @@ class Experiment:
             results.draft_costs[variant.draft] = merge([costs, draft_milliseconds(trace)])
 
     def trace(self) -> dict[str, Any] | None:
-        """One request of `async` in a fresh engine, traced; at temperature 1, or the highest."""
+        """One more request of `async`, traced; at temperature 1, or the one that is nearest."""
         temperature = min(self._settings.temperatures, key=lambda value: abs(value - 1))
         records = [record for record in self._results.records if record.temperature == temperature]
         options = [v for v in self._chosen[temperature] if v.contender == TRACED_CONTENDER]
@@ -243,13 +248,12 @@ class Experiment:
         variant = fastest(options, records, "measure")
         self._progress.begin("timeline", 1)
         self._progress.step(variant.key)
-        self._sessions.close_one(variant)
         task = Task(self._prompts[0], temperature, 0, self._settings.max_tokens)
         self._sessions.prepare(variant, task)
         self._sessions.run(variant, task)
         session = self._sessions.ours(variant)
         assert session is not None, "it has just run"
-        return session.trace()
+        return last_request(session.trace())
 
     def rank(self, vocabulary_size: int) -> None:
         """The ranks of the reference's tokens among each draft's candidates."""

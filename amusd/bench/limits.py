@@ -11,6 +11,8 @@ from amusd.bench.results import Results
 CANDIDATES_SHOWN: Final = (2, 4)
 DEPTHS_SHOWN: Final = 8
 RANKS_SHOWN: Final = 8
+REACHED_MIN: Final = 20
+"""Tokens at a depth, below which a share of them says nothing."""
 PASSES_MIN: Final = 8
 """Fewer passes of some number of rows (where an output ends) say little about what they cost."""
 
@@ -67,7 +69,7 @@ def draft_row(results: Results, draft: str, temperature: float) -> DraftRow:
         step_ms=draft_step_ms(results, draft),
         alpha=bounds.hit_rate(ranks, 1),
         hit_rates={count: bounds.hit_rate(ranks, count) for count in CANDIDATES_SHOWN},
-        by_depth=bounds.acceptance_by_depth(ranks, DEPTHS_SHOWN),
+        by_depth=bounds.acceptance_by_depth(ranks, DEPTHS_SHOWN, REACHED_MIN),
         by_rank=[
             bounds.hit_rate(ranks, rank) - (bounds.hit_rate(ranks, rank - 1) if rank > 1 else 0.0)
             for rank in range(1, RANKS_SHOWN + 1)
@@ -81,7 +83,7 @@ def bound_rows(results: Results, temperature: float) -> list[BoundRow]:
     if curve is None:
         return []
     rows = [BoundRow(temperature, ALONE, None, Bound(1 / curve(1), 0))]
-    ks = range(1, curve.rows_max)
+    ks = range(curve.rows_max)  # 0 is a plain pass
     by_name: dict[str, list[tuple[Bound, str]]] = {}
     for draft, by_temperature in results.ranks.items():
         step_ms = draft_step_ms(results, draft)

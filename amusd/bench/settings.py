@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from amusd.config import EMBEDDED_MODEL, EngineConfig
+from amusd.config import EMBEDDED_MODEL, SPECULATIVE_TOKENS_MAX, EngineConfig
 from amusd.devices import DeviceSpec, available, check_devices, default_devices, parse_device
 from amusd.errors import InputError
 from amusd.params import SamplingParams
@@ -98,6 +98,10 @@ class BenchSettings:
             raise InputError(
                 "--temperatures", given, "give different numbers in ascending order, such as 0,1"
             )
+        for k in self.ks or (0,):
+            if not 1 <= k <= SPECULATIVE_TOKENS_MAX:
+                remedy = f"give whole numbers from 1 to {SPECULATIVE_TOKENS_MAX}"
+                raise InputError("--ks", k if self.ks else "(none)", remedy)
         if not self.drafts or len(set(self.drafts)) < len(self.drafts):
             raise InputError("--draft", ", ".join(self.drafts), "give each draft once, and at least one")
         for draft in self.drafts:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -60,7 +61,7 @@ def _contenders(results: Results, summary: Summary, temperature: float) -> Table
     )
     for row in rows:
         cells = [
-            row.contender,
+            escape(row.contender),
             _devices(results, row),
             row.variant.draft or "",
             _k(row),
@@ -123,7 +124,7 @@ def _kinds(results: Results, summary: Summary) -> Table:
                 for kind, speed in row.by_kind.items()
             }
             cells += [_number(by_kind.get(kind), 1) for kind in kinds]
-        table.add_row(key, *cells)
+        table.add_row(escape(key), *cells)
     return table
 
 
@@ -134,7 +135,7 @@ def _sweep(summary: Summary) -> Table:
     for row in summary.sweep:
         table.add_row(
             f"{row.temperature:g}",
-            row.contender,
+            escape(row.contender),
             row.variant.draft or "",
             _k(row),
             _spread(row.tokens_per_second, 1, summary.repeats),

@@ -38,7 +38,7 @@ def timeline(trace: Trace, title: str) -> Figure:
     near = min(CLOSE_UP_MS, window)
     offset = _liveliest(trace, start, window, near)
     _draw(close, trace, offset, near, arrows=True, origin=start)
-    whole.axvspan(offset - start, offset - start + near, color=ORANGE, alpha=0.18, linewidth=0)
+    whole.axvspan(offset - start, offset - start + near, color=ORANGE, alpha=0.25, linewidth=0, zorder=0)
     whole.set_title(title, fontsize=10, loc="left")
     close.set_title(f"the {near:.0f} ms that are shaded above", fontsize=10, loc="left")
     close.set_xlabel("milliseconds since the first pass")

@@ -83,6 +83,17 @@ def read_trace(chrome: Mapping[str, Any]) -> Trace:
     return Trace(tuple(lanes), tuple(proposals))
 
 
+def last_request(chrome: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of a Chrome trace from the target's last prefill on, and both ends of its arrows."""
+    rows = chrome["traceEvents"]
+    names = {row["pid"]: row["args"]["name"] for row in rows if row["ph"] == "M"}
+    prefills = [row for row in rows if row["name"] == "prefill" and names[row["pid"]].startswith("target")]
+    start = max((row["ts"] for row in prefills), default=0.0)
+    late = [row for row in rows if row["ph"] == "M" or row["ts"] >= start]
+    begun = {row["id"] for row in late if row["ph"] == "s"}
+    return {**chrome, "traceEvents": [row for row in late if row["ph"] != "f" or row["id"] in begun]}
+
+
 def pass_milliseconds(trace: Trace) -> dict[int, list[float]]:
     """By rows (the root's and one for each verified token), how long each pass of one request took."""
     return _durations(
