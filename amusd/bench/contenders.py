@@ -18,8 +18,12 @@ System = Literal["transformers", "llamacpp", "amusd"]
 Placement = Literal["target", "all", "both"]
 """The target's devices; those of both sides for one model, or for both in turns; target and draft apart."""
 
-ASSISTANT_THRESHOLDS: Final = (None, 0.0)
-"""transformers' `assistant_confidence_threshold` that are tried: its own default, and never to stop early."""
+THRESHOLDS: Final[dict[str, tuple[float | None, ...]]] = {
+    "transformers-assisted": (None, 0.0),
+    "llamacpp-draft": (None, 0.75),
+}
+"""Probabilities of a drafted token below which drafting stops, as they are tried beside k: transformers' own
+default (0.4) and none; none and 0.75."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Variant:
         contender: the contender's key.
         draft: the draft's name.
         k: drafted tokens at a time; None where the system's default or none.
-        threshold: transformers' `assistant_confidence_threshold`; None for its default.
+        threshold: probability below which drafting stops early; None for the system's default.
     """
 
     contender: str
@@ -147,8 +151,8 @@ def variants(contender: Contender, settings: BenchSettings) -> Iterator[Variant]
         yield Variant(contender.key)
         return
     thresholds: tuple[float | None, ...] = (None,)
-    if contender.name == "transformers-assisted" and contender.tuned and settings.seconds_max is None:
-        thresholds = ASSISTANT_THRESHOLDS
+    if contender.tuned and settings.seconds_max is None:
+        thresholds = THRESHOLDS.get(contender.name, thresholds)
     for draft in settings.drafts:
         for k in settings.ks if contender.tuned else (None,):
             for threshold in thresholds:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import psutil
 
@@ -23,9 +23,8 @@ FIRST_GUESS_BYTES: Final = 2 * 2**30
 class Sessions:
     """Finds the session of a variant; the one that was idle longest makes room for a new one."""
 
-    def __init__(self, settings: BenchSettings, llamacpp_options: dict[str, Any] | None = None) -> None:
+    def __init__(self, settings: BenchSettings) -> None:
         self._settings = settings
-        self._llamacpp_options = llamacpp_options or {}
         self._open: OrderedDict[str, Session] = OrderedDict()  # least recently used first
         self._warm: set[tuple[str, str, float]] = set()
         self._largest_bytes = FIRST_GUESS_BYTES
@@ -78,13 +77,7 @@ class Sessions:
         contender, settings = BY_KEY[variant.contender], self._settings
         if contender.system == "amusd":
             return OurSession(variant, settings)
-        options: dict[str, Any] = {
-            "target": settings.target,
-            "widen": settings.widen,
-            "dtype": settings.dtype,
-        }
-        if contender.system == "llamacpp":
-            options |= self._llamacpp_options
+        options = {"target": settings.target, "widen": settings.widen, "dtype": settings.dtype}
         return RivalSession(contender.system, device_of(contender, settings), options)
 
     @staticmethod
