@@ -23,15 +23,15 @@ _UNUSED = "#D9D9D9"
 
 
 def timeline(trace: Trace, title: str) -> Figure:
-    """Two seconds of a trace, and a close-up of a quarter of a second of it.
+    """Two seconds of one request's trace, and a close-up of a quarter of a second of it.
 
     A draft step is blue where a token of it was verified, pale where none was. Passes are green, paler from
     one to the next so that they can be told apart; black ticks are rollbacks on the target's side.
     """
-    start = _beginning(trace)
+    passes = trace.target.named("pass")
+    start = passes[0].start_ms if passes else 0.0
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     whole, close = figure.subplots(2, 1, height_ratios=(1, 1.5))
-    passes = trace.target.named("pass")
     last = max((item.end_ms for item in passes), default=start)
     window = min(WINDOW_MS, last - start) or WINDOW_MS
     _draw(whole, trace, start, window, arrows=False)
@@ -44,14 +44,6 @@ def timeline(trace: Trace, title: str) -> Figure:
     close.set_xlabel("milliseconds since the first pass")
     figure.legend(handles=_legend(), loc="outside lower center", ncols=6, frameon=False, fontsize=9)
     return figure
-
-
-def _beginning(trace: Trace) -> float:
-    """The first pass of the last request: what came before was warm-up and prefill."""
-    passes = trace.target.named("pass")
-    prefills = trace.target.named("prefill")
-    after = prefills[-1].start_ms if prefills else 0.0
-    return next((item.start_ms for item in passes if item.start_ms >= after), after)
 
 
 def _liveliest(trace: Trace, start: float, window: float, near: float) -> float:

@@ -61,7 +61,7 @@ def test_the_timeline_is_written_however_short_or_long_the_trace(tmp_path, passe
     assert not is_blank(path)
 
 
-def test_a_timeline_shows_two_seconds_from_the_last_requests_first_pass():
+def test_a_timeline_shows_two_seconds_from_the_first_pass_on():
     whole, close = timeline(read_trace(trace(400)), "title").axes
     assert whole.get_xlim() == (0.0, 2000.0)
     start, stop = close.get_xlim()

@@ -154,6 +154,7 @@ def test_the_tables_show_every_contender_bound_draft_and_reason():
         "Test CPU (avx2)",
     ):
         assert wanted in text, wanted
+    assert text.count("transformers [target]") == 3  # twice as a contender, once by kind of prompt
     assert "J" not in [cell.strip() for cell in text.splitlines()[4].split("  ")]
 
 
