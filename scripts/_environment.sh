@@ -49,7 +49,7 @@ create_environment() {
     "$base" -m venv --clear "$root/.venv"
 }
 
-# prepare_environment [EXTRAS]: .venv with amusd, editable, and the given extras ("test,dev").
+# prepare_environment [EXTRAS]: .venv with amusd, editable, and the given extras ("test,dev,bench").
 # Nothing is installed while pyproject.toml and constraints.txt are those of the last time.
 prepare_environment() {
     local extras="${1:-}" stamp wanted quiet=()

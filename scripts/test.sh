@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
-prepare_environment test,dev
+prepare_environment test,dev,bench
 cd "$root"
 
 say "lint (ruff)"

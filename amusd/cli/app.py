@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from amusd import __version__
-from amusd.cli import options
+from amusd.cli import bench_options, options, simulation_options
 from amusd.errors import AmusdError, InputError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
@@ -172,14 +172,14 @@ amusd simulate --scenario llama-70b-8b --sweep network.latency_ms=0.05,0.5,2,20 
 amusd simulate --scenario mine.yaml --set drafters.acceptance.rate=0.9 --seed 7 --json"""
 )
 def simulate(
-    scenario: options.ScenarioName = "two-cores",
-    list_scenarios: options.ListScenarios = False,
-    settings: options.Settings = None,
-    sweep: options.Sweep = None,
-    repeats: options.Repeats = 3,
-    seed: options.SimulationSeed = None,
-    out: options.Out = None,
-    json: options.SimulationJson = False,
+    scenario: simulation_options.ScenarioName = "two-cores",
+    list_scenarios: simulation_options.ListScenarios = False,
+    settings: simulation_options.Settings = None,
+    sweep: simulation_options.Sweep = None,
+    repeats: simulation_options.Repeats = 3,
+    seed: simulation_options.SimulationSeed = None,
+    out: simulation_options.Out = None,
+    json: simulation_options.SimulationJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Say what a pair of models does on hardware that is not at hand.
@@ -201,6 +201,72 @@ def simulate(
         folder=out,
         as_json=json,
     )
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+amusd bench --quick
+amusd bench --out results --repeats 5
+amusd bench --contenders transformers,alone,async --temperatures 0 --draft demo-small
+amusd bench --target-devices cpu:0 --draft-devices cpu:1 --prompts question.jsonl
+amusd bench --show results/results.json"""
+)
+def bench(
+    quick: bench_options.Quick = False,
+    contenders: bench_options.Contenders = None,
+    temperatures: bench_options.Temperatures = None,
+    ks: bench_options.Ks = None,
+    prompts: bench_options.Prompts = None,
+    num_prompts: bench_options.NumPrompts = None,
+    max_tokens: bench_options.BenchTokens = None,
+    repeats: bench_options.Repeats = None,
+    seed: bench_options.OrderSeed = None,
+    target: options.Target = None,
+    draft: bench_options.Drafts = None,
+    widen: bench_options.BenchWiden = None,
+    dtype: options.DType = None,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    out: bench_options.Out = None,
+    show: bench_options.ShowAgain = None,
+    debug: options.Debug = False,
+) -> None:
+    """Measure against everything that you could use instead.
+
+    All contenders decode the same prompts with the same models, one after the other in rotated order:
+    transformers' generate alone and assisted, on the target's devices and on all; llama.cpp where it is
+    installed; and every mode of amusd. The tables end with what the measured costs and acceptance allow.
+    Each metric's formula is in benchmarks/README.md. Exits with 1 when a mode of amusd wrote another
+    text than the target alone.
+    """
+    from amusd.cli import inputs
+
+    if show is None:
+        settings = inputs.read_bench(
+            quick=quick,
+            contenders=contenders,
+            temperatures=temperatures,
+            ks=ks,
+            prompts_file=prompts,
+            num_prompts=num_prompts,
+            max_tokens=max_tokens,
+            repeats=repeats,
+            seed=seed,
+            target=target,
+            drafts=tuple(draft) if draft else None,
+            widen=widen,
+            dtype=dtype,
+            target_devices=target_devices,
+            draft_devices=draft_devices,
+            out=out,
+        )
+    try:
+        from amusd.cli import bench as command
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise AmusdError("bench: matplotlib is not installed; pip install 'amusd[bench]'") from None
+    raise typer.Exit(command.run(settings) if show is None else command.show_again(show))
 
 
 @app.command(
@@ -228,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(app(given or ["--help"], prog_name="amusd", standalone_mode=False) or 0)
     except typer.TyperException as error:
         what = error.format_message().rstrip(".")
-        command = f" {given[0]}" if given[0] in ("generate", "doctor", "simulate") else ""
+        command = f" {given[0]}" if given[0] in ("generate", "doctor", "simulate", "bench") else ""
         return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
     except AmusdError as error:
         return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)

@@ -4,11 +4,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from amusd.bench.settings import BenchSettings, read_settings
 from amusd.config import EngineConfig
 from amusd.errors import InputError
 from amusd.params import SamplingParams
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,33 @@ def read_sampling(**options: Any) -> SamplingParams:
     for text in options.get("stop") or ():
         _check_text("stop", text)
     return SamplingParams(**{name: value for name, value in options.items() if value is not None})
+
+
+def read_bench(
+    *, quick: bool, contenders: str | None, temperatures: str | None, ks: str | None, **options: Any
+) -> BenchSettings:
+    """The settings of a benchmark; lists are given as text with commas between.
+
+    Raises:
+        InputError: as `read_settings` does, and for an item of a list that is no number.
+    """
+    return read_settings(
+        quick=quick,
+        contenders=None if contenders is None else tuple(name.strip() for name in contenders.split(",")),
+        temperatures=_numbers("--temperatures", temperatures, float),
+        ks=_numbers("--ks", ks, int),
+        **options,
+    )
+
+
+def _numbers(option: str, text: str | None, kind: type[N]) -> tuple[N, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(kind(item) for item in text.split(","))
+    except ValueError:
+        remedy = f"give {'whole ' if kind is int else ''}numbers with commas between"
+        raise InputError(option, text, remedy) from None
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:

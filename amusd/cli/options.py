@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 
 
-def _option(panel: str, *names: str, help: str, default: str = "", **settings: Any) -> Any:
+def option(panel: str, *names: str, help: str, default: str = "", **settings: Any) -> Any:
+    """An option whose help shows its default, which is applied elsewhere."""
     shown = f"{help} (default: {default})" if default else help
     return typer.Option(*names, help=shown, show_default=False, rich_help_panel=panel, **settings)
 
 
-def _whole_number(text: str) -> int:
+def whole_number(text: str) -> int:
+    """Parse an option's value."""
     try:
         return int(text)
     except ValueError:
@@ -29,13 +31,13 @@ def _number(text: str) -> float:
         raise typer.BadParameter(f"{text}: give a number") from None
 
 
-def _flag(panel: str, name: str, *, help: str) -> Any:
-    return _option(panel, name, help=help, metavar=" ")
+def flag(panel: str, name: str, *, help: str) -> Any:
+    """An option without a value."""
+    return option(panel, name, help=help, metavar=" ")
 
 
-_PROMPT, _MODELS, _PLACES = "Prompt", "Models", "Where it runs"
-_DECODING, _SAMPLING, _OUTPUT = "Decoding", "Sampling", "Output"
-_SCENARIO = "Scenario"
+_PROMPT, MODELS, _PLACES = "Prompt", "Models", "Where it runs"
+_DECODING, _SAMPLING, OUTPUT = "Decoding", "Sampling", "Output"
 
 Prompt = Annotated[
     str | None,
@@ -43,17 +45,17 @@ Prompt = Annotated[
 ]
 PromptFile = Annotated[
     Path | None,
-    _option(_PROMPT, "--prompt-file", metavar="FILE", help="Read the prompt from a UTF-8 file, as it is."),
+    option(_PROMPT, "--prompt-file", metavar="FILE", help="Read the prompt from a UTF-8 file, as it is."),
 ]
 Chat = Annotated[
     bool,
-    _flag(_PROMPT, "--chat", help="Wrap the prompt as a user's message in the target's chat template."),
+    flag(_PROMPT, "--chat", help="Wrap the prompt as a user's message in the target's chat template."),
 ]
 
 Target = Annotated[
     str | None,
-    _option(
-        _MODELS,
+    option(
+        MODELS,
         "--target",
         metavar="MODEL",
         default="demo",
@@ -62,8 +64,8 @@ Target = Annotated[
 ]
 Draft = Annotated[
     str | None,
-    _option(
-        _MODELS,
+    option(
+        MODELS,
         "--draft",
         metavar="MODEL|none",
         default="demo",
@@ -72,10 +74,10 @@ Draft = Annotated[
 ]
 Widen = Annotated[
     int | None,
-    _option(
-        _MODELS,
+    option(
+        MODELS,
         "--widen",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="NEURONS",
         default="0",
         help="Widen each FFN of the target: it costs more and writes the same text.",
@@ -83,22 +85,22 @@ Widen = Annotated[
 ]
 DType = Annotated[
     str | None,
-    _option(_MODELS, "--dtype", metavar="auto|bfloat16|float32", default="auto", help="Of the weights."),
+    option(MODELS, "--dtype", metavar="auto|bfloat16|float32", default="auto", help="Of the weights."),
 ]
 Revision = Annotated[
     str | None,
-    _option(_MODELS, "--revision", metavar="REF", help="Branch, tag or commit of the target on the hub."),
+    option(MODELS, "--revision", metavar="REF", help="Branch, tag or commit of the target on the hub."),
 ]
 DraftRevision = Annotated[
-    str | None, _option(_MODELS, "--draft-revision", metavar="REF", help="The same for the draft.")
+    str | None, option(MODELS, "--draft-revision", metavar="REF", help="The same for the draft.")
 ]
 TrustRemoteCode = Annotated[
-    bool, _flag(_MODELS, "--trust-remote-code", help="Run Python code that comes with a model.")
+    bool, flag(MODELS, "--trust-remote-code", help="Run Python code that comes with a model.")
 ]
 
 TargetDevices = Annotated[
     str | None,
-    _option(
+    option(
         _PLACES,
         "--target-devices",
         metavar="DEVICES",
@@ -106,11 +108,11 @@ TargetDevices = Annotated[
     ),
 ]
 DraftDevices = Annotated[
-    str | None, _option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
+    str | None, option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
 ]
 Launcher = Annotated[
     str | None,
-    _option(
+    option(
         _PLACES,
         "--launcher",
         metavar="ray|local",
@@ -120,7 +122,7 @@ Launcher = Annotated[
 ]
 RayAddress = Annotated[
     str | None,
-    _option(
+    option(
         _PLACES,
         "--ray-address",
         metavar="ADDRESS",
@@ -130,7 +132,7 @@ RayAddress = Annotated[
 
 Mode = Annotated[
     str | None,
-    _option(
+    option(
         _DECODING,
         "--mode",
         metavar="async|sync|alone",
@@ -140,7 +142,7 @@ Mode = Annotated[
 ]
 Verify = Annotated[
     str | None,
-    _option(
+    option(
         _DECODING,
         "--verify",
         metavar="chain|rows|tree",
@@ -150,10 +152,10 @@ Verify = Annotated[
 ]
 NumSpeculativeTokens = Annotated[
     int | None,
-    _option(
+    option(
         _DECODING,
         "--num-speculative-tokens",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="K",
         default="7",
         help="Longest chain of drafted tokens that one pass verifies.",
@@ -161,10 +163,10 @@ NumSpeculativeTokens = Annotated[
 ]
 MaxModelLen = Annotated[
     int | None,
-    _option(
+    option(
         _DECODING,
         "--max-model-len",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="TOKENS",
         default="the model's, at most 2048",
         help="Longest prompt and output together.",
@@ -172,10 +174,10 @@ MaxModelLen = Annotated[
 ]
 MaxRequests = Annotated[
     int | None,
-    _option(
+    option(
         _DECODING,
         "--max-requests",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="N",
         default="8",
         help="Requests at a time that memory is sized for.",
@@ -184,10 +186,10 @@ MaxRequests = Annotated[
 
 MaxTokens = Annotated[
     int,
-    _option(
+    option(
         _SAMPLING,
         "--max-tokens",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="N",
         default="256",
         help="Longest output, in tokens.",
@@ -195,7 +197,7 @@ MaxTokens = Annotated[
 ]
 Temperature = Annotated[
     float | None,
-    _option(
+    option(
         _SAMPLING,
         "--temperature",
         parser=_number,
@@ -206,10 +208,10 @@ Temperature = Annotated[
 ]
 TopK = Annotated[
     int | None,
-    _option(
+    option(
         _SAMPLING,
         "--top-k",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="K",
         default="0",
         help="Keep the K most likely; 0 keeps all.",
@@ -217,7 +219,7 @@ TopK = Annotated[
 ]
 TopP = Annotated[
     float | None,
-    _option(
+    option(
         _SAMPLING,
         "--top-p",
         parser=_number,
@@ -228,7 +230,7 @@ TopP = Annotated[
 ]
 MinP = Annotated[
     float | None,
-    _option(
+    option(
         _SAMPLING,
         "--min-p",
         parser=_number,
@@ -239,82 +241,30 @@ MinP = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _option(
+    option(
         _SAMPLING,
         "--seed",
-        parser=_whole_number,
+        parser=whole_number,
         metavar="S",
         help="Same seed, same text; without it one is drawn and reported.",
     ),
 ]
 Stop = Annotated[
     list[str] | None,
-    _option(_SAMPLING, "--stop", metavar="TEXT", help="End before this text; may be given several times."),
+    option(_SAMPLING, "--stop", metavar="TEXT", help="End before this text; may be given several times."),
 ]
 
 Json = Annotated[
     bool,
-    _flag(_OUTPUT, "--json", help="Print one JSON object: text, token_ids, finish_reason, seed, metrics."),
+    flag(OUTPUT, "--json", help="Print one JSON object: text, token_ids, finish_reason, seed, metrics."),
 ]
 Trace = Annotated[
     Path | None,
-    _option(
-        _OUTPUT, "--trace", metavar="FILE", help="Write what every worker did when; opens in ui.perfetto.dev."
+    option(
+        OUTPUT, "--trace", metavar="FILE", help="Write what every worker did when; opens in ui.perfetto.dev."
     ),
 ]
 Debug = Annotated[
     bool,
-    _flag(_OUTPUT, "--debug", help="Show tracebacks, and what the workers write to their standard error."),
+    flag(OUTPUT, "--debug", help="Show tracebacks, and what the workers write to their standard error."),
 ]
-
-ScenarioName = Annotated[
-    str,
-    _option(
-        _SCENARIO,
-        "--scenario",
-        metavar="NAME|FILE",
-        default="two-cores",
-        help="One that comes with amusd, or a YAML or JSON file.",
-    ),
-]
-ListScenarios = Annotated[bool, _flag(_SCENARIO, "--list", help="Print the scenarios that come with amusd.")]
-Settings = Annotated[
-    list[str] | None,
-    _option(
-        _SCENARIO,
-        "--set",
-        metavar="NAME=VALUE",
-        help="Change one value, such as network.latency_ms=2; may be given several times.",
-    ),
-]
-Sweep = Annotated[
-    list[str] | None,
-    _option(
-        _SCENARIO,
-        "--sweep",
-        metavar="NAME=V,V,...",
-        help="Run once for each value; given twice, for each combination.",
-    ),
-]
-Repeats = Annotated[
-    int,
-    _option(
-        _SCENARIO,
-        "--repeats",
-        parser=_whole_number,
-        metavar="N",
-        default="3",
-        help="Seeds to run, from --seed on.",
-    ),
-]
-SimulationSeed = Annotated[
-    int | None,
-    _option(_SCENARIO, "--seed", parser=_whole_number, metavar="S", help="Same seed, same run."),
-]
-Out = Annotated[
-    Path | None,
-    _option(
-        _OUTPUT, "--out", metavar="FOLDER", help="Leave JSON, CSV and pictures there; needs the extra bench."
-    ),
-]
-SimulationJson = Annotated[bool, _flag(_OUTPUT, "--json", help="Print one JSON object instead of a table.")]

@@ -119,7 +119,9 @@ class Desk:
         return tokens
 
 
-@pytest.mark.parametrize("policy", [BestFirstPolicy(4, 6, 2, 1e-6), ChainPolicy(4)], ids=["best first", "chain"])
+@pytest.mark.parametrize(
+    "policy", [BestFirstPolicy(4, 6, 2, 1e-6), ChainPolicy(4)], ids=["best first", "chain"]
+)
 def test_every_expansion_equals_a_plain_forward_through_commits_rollbacks_and_closings(model, policy):
     choose = random.Random(3)
     desk = Desk(model, policy)
