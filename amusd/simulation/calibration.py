@@ -120,7 +120,7 @@ def read_runs(files: Sequence[tuple[Path, Path]], rows_step: int) -> Measured:
 
 
 def _pass_overhead_ms(tally: _Tally) -> float:
-    """Between passes; in turns that is a wait for whole steps, and a pass follows the last one at once."""
+    """Between passes; in turns that is a wait for whole steps, and there the last of them counts."""
     gap_ms = _quantile(tally.pass_gaps_ms, OVERHEAD_QUANTILE)
     step_ms = fmean(each["dur"] / 1e3 for each in tally.steps) if tally.steps else gap_ms
     return gap_ms if gap_ms <= step_ms else _quantile(tally.step_to_pass_ms, OVERHEAD_QUANTILE)
