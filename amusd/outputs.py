@@ -11,7 +11,9 @@ class RequestMetrics:
     Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's
     own token included; ``overlap`` is time in which both sides computed over wall time of the decode
     phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the
-    engine's while the request ran, whatever else ran beside it. After a target was lost the counts and
+    engine's while the request ran, whatever else ran beside it. ``depth_*`` count verified nodes whose parent
+    was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
+    (`amusd.speculation.stats`). After a target was lost the counts and
     rates are those since it came back.
     """
 
@@ -20,10 +22,16 @@ class RequestMetrics:
     mean_acceptance_length: float
     passes: int
     rollbacks: int
+    corrections: int
     foreseen_corrections: int
     stale_nodes: int
+    dropped_nodes: int
     overlap: float
     useful_overlap: float
+    depth_verified: tuple[int, ...]
+    depth_accepted: tuple[int, ...]
+    rank_seen: tuple[int, ...]
+    rank_hits: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""

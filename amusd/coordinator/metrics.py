@@ -35,8 +35,12 @@ def request_metrics(
         mean_acceptance_length=counts.get("committed", 0) / pass_count if pass_count else 0.0,
         passes=pass_count,
         rollbacks=counts.get("rollbacks", 0),
+        corrections=counts.get("corrections", 0),
         foreseen_corrections=counts.get("foreseen_corrections", 0),
         stale_nodes=counts.get("stale_nodes", 0),
+        dropped_nodes=counts.get("dropped_nodes", 0),
         overlap=both / decode_ns,
         useful_overlap=useful / decode_ns,
+        **{name: tuple(counts.get(name, ())) for name in ("depth_verified", "depth_accepted")},
+        **{name: tuple(counts.get(name, ())) for name in ("rank_seen", "rank_hits")},
     )

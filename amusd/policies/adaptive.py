@@ -14,7 +14,7 @@ from statistics import median
 from typing import Final
 
 from amusd.policies.costs import CostCurve
-from amusd.speculation.messages import RequestId
+from amusd.speculation.messages import DrafterId, RequestId
 
 NEXT_REACH: Final = 0.7  # of a node that has not come, as a share of its parent's reach
 FIRST_SECONDS: Final = 0.004  # from a commit to the first node below it, before anything was seen
@@ -29,7 +29,7 @@ class _Pace:
     """When a request's nodes come."""
 
     committed: float  # end of the last pass, or when the request was first seen
-    heard: float | None = None  # the last frame since then
+    heard: dict[DrafterId, float] = field(default_factory=dict)  # each drafter's last frame since then
     emptied: float | None = None  # since when there has been nothing to verify
     first_seconds: list[float] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
@@ -83,7 +83,7 @@ class AdaptiveVerify:
             reach = (chain[-1] if chain else 1.0) * NEXT_REACH
             empty = not chain
             expected = pace.expected_seconds(empty)
-            begun = pace.committed if empty or pace.heard is None else max(pace.heard, pace.committed)
+            begun = pace.committed if empty else max((pace.committed, *pace.heard.values()))
             if reach / tokens <= (more_seconds + max(0.0, begun + expected - now)) / seconds:
                 continue
             until = min(begun + _OVERDUE * expected, pace.committed + PATIENCE_SECONDS_MAX)
@@ -106,7 +106,7 @@ class AdaptiveVerify:
         best = max(sorted(full), key=lambda width: self._rate(reaches.values(), width), default=0)
         return {request: min(len(chain), best) for request, chain in reaches.items()}
 
-    def on_proposal(self, request: RequestId, now: float) -> None:
+    def on_proposal(self, request: RequestId, drafter: DrafterId, now: float) -> None:
         """Learn when nodes come; this request is worth waiting for again."""
         pace = self._paces.get(request)
         if pace is None:
@@ -114,9 +114,9 @@ class AdaptiveVerify:
         pace.lapsed = False
         if pace.emptied is not None:
             _remember(pace.first_seconds, now - pace.emptied)
-        elif pace.heard is not None:
-            _remember(pace.step_seconds, now - pace.heard)
-        pace.heard, pace.emptied = now, None
+        elif drafter in pace.heard:
+            _remember(pace.step_seconds, now - pace.heard[drafter])
+        pace.heard[drafter], pace.emptied = now, None
 
     def on_pass(
         self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
@@ -126,7 +126,8 @@ class AdaptiveVerify:
         for request in verified:
             pace = self._paces.get(request)
             if pace is not None:
-                pace.committed, pace.heard = end, None
+                pace.committed = end
+                pace.heard.clear()
 
     def forget(self, request: RequestId) -> None:
         """A request is over."""

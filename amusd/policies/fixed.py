@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from amusd.policies.costs import CostCurve
-from amusd.speculation.messages import RequestId
+from amusd.speculation.messages import DrafterId, RequestId
 
 
 class FixedVerify:
@@ -57,7 +57,7 @@ class FixedVerify:
         """All nodes there are, up to `nodes_max`."""
         return {request: min(len(chain), self._nodes_max) for request, chain in reaches.items()}
 
-    def on_proposal(self, request: RequestId, now: float) -> None:
+    def on_proposal(self, request: RequestId, drafter: DrafterId, now: float) -> None:
         """This request is worth waiting for again."""
         self._lapsed.discard(request)
 

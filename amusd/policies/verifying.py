@@ -14,7 +14,7 @@ from amusd.errors import InputError
 from amusd.policies.adaptive import AdaptiveVerify
 from amusd.policies.costs import CostCurve
 from amusd.policies.fixed import FixedVerify, PearlVerify
-from amusd.speculation.messages import RequestId
+from amusd.speculation.messages import DrafterId, RequestId
 
 MODES = ("alone", "sync", "async", "amusd", "pearl")
 AMUSD_NODES_WANTED = 2  # the paper's target verifies when two or more tokens wait (arXiv 2410.17375, sec. 3)
@@ -53,7 +53,7 @@ class VerifyPolicy(Protocol):
     def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
         """How many nodes of each request's choice go into this pass."""
 
-    def on_proposal(self, request: RequestId, now: float) -> None:
+    def on_proposal(self, request: RequestId, drafter: DrafterId, now: float) -> None:
         """A drafter's live node for this request came in, at `now`."""
 
     def on_pass(

@@ -66,9 +66,9 @@ class TargetDecisions:
         widths = self._policy.widths({request: choice.reaches for request, choice in chosen.items()})
         return {request: choice.first(widths[request]) for request, choice in chosen.items()}
 
-    def on_proposal(self, request: RequestId, at: float) -> None:
+    def on_proposal(self, request: RequestId, drafter: DrafterId, at: float) -> None:
         """A live node arrived, `at` seconds."""
-        self._policy.on_proposal(request, at)
+        self._policy.on_proposal(request, drafter, at)
 
     def on_guesses(self, guesses: Sequence[Guess]) -> None:
         """What the drafters had guessed below committed tokens."""

@@ -102,7 +102,7 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
                 self.endpoint.on_have(drafter, message)
             case Propose():
                 if self.endpoint.on_propose(drafter, message).live:
-                    self._decisions.on_proposal(message.request, at)
+                    self._decisions.on_proposal(message.request, drafter, at)
             case _:
                 assert_never(message)
 

@@ -215,7 +215,7 @@ class TargetEngine(Engine[TargetInput]):
                 self.endpoint.on_have(drafter, message)
             else:
                 if self.endpoint.on_propose(drafter, message).live:
-                    self._policy.on_proposal(message.request, at)
+                    self._policy.on_proposal(message.request, drafter, at)
         except ProtocolError as error:
             self._detach(drafter, error)
 

@@ -16,10 +16,16 @@ METRICS = RequestMetrics(
     mean_acceptance_length=2.5,
     passes=2,
     rollbacks=1,
+    corrections=2,
     foreseen_corrections=1,
     stale_nodes=3,
+    dropped_nodes=4,
     overlap=0.625,
     useful_overlap=0.5,
+    depth_verified=(2, 1),
+    depth_accepted=(1, 1),
+    rank_seen=(2, 2),
+    rank_hits=(1, 0),
 )
 
 

@@ -81,10 +81,16 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
             "mean_acceptance_length": METRICS.mean_acceptance_length,
             "passes": METRICS.passes,
             "rollbacks": METRICS.rollbacks,
+            "corrections": METRICS.corrections,
             "foreseen_corrections": METRICS.foreseen_corrections,
             "stale_nodes": METRICS.stale_nodes,
+            "dropped_nodes": METRICS.dropped_nodes,
             "overlap": METRICS.overlap,
             "useful_overlap": METRICS.useful_overlap,
+            "depth_verified": list(METRICS.depth_verified),
+            "depth_accepted": list(METRICS.depth_accepted),
+            "rank_seen": list(METRICS.rank_seen),
+            "rank_hits": list(METRICS.rank_hits),
         },
     }
 

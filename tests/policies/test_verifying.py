@@ -75,7 +75,7 @@ def test_patience_is_spent_once_until_a_node_comes(mode):
     for now in (1.0, 2.0, 3.0):
         pass_at(policy, now)
         assert deadline(policy, {1: 0}, now=now) == now
-    policy.on_proposal(1, 3.001)
+    policy.on_proposal(1, 1, 3.001)
     pass_at(policy, 4.0)
     assert mode == "async" or deadline(policy, {1: 0}, now=4.0) > 4.0
 
@@ -178,7 +178,7 @@ def test_a_first_node_is_worth_a_short_wait_and_a_full_chain_none():
 def test_a_further_node_is_awaited_while_it_is_likely_enough():
     policy = async_policy()
     deadline(policy, {1: []}, now=5.0)
-    policy.on_proposal(1, 5.001)
+    policy.on_proposal(1, 1, 5.001)
     assert deadline(policy, {1: [0.9]}, now=5.001) == pytest.approx(5.001 + 2 * STEP_SECONDS)
     assert deadline(policy, {1: [0.1]}, now=5.001) == 5.001
 
@@ -188,7 +188,7 @@ def test_a_drafter_slower_than_the_target_is_not_waited_for():
     for round_ in range(10):
         start = float(round_)
         deadline(policy, {1: []}, now=start)
-        policy.on_proposal(1, start + 0.020)  # the pass takes 0.013
+        policy.on_proposal(1, 1, start + 0.020)  # the pass takes 0.013
         pass_at(policy, start + 0.5)
     assert deadline(policy, {1: []}, now=10.0) == 10.0
 
@@ -198,16 +198,29 @@ def test_a_drafter_that_gets_fast_again_is_waited_for_again():
     for round_ in range(20):
         start = float(round_)
         deadline(policy, {1: []}, now=start)
-        policy.on_proposal(1, start + (0.1 if round_ < 10 else 0.002))
+        policy.on_proposal(1, 1, start + (0.1 if round_ < 10 else 0.002))
         pass_at(policy, start + 1.0)
     assert deadline(policy, {1: []}, now=20.0) > 20.0
+
+
+def test_frames_of_several_drafters_do_not_look_like_one_fast_drafter():
+    """Two drafters that each take 10 ms a step, their frames a hair apart: the next comes in 10 ms."""
+    policy = async_policy()
+    for round_ in range(10):
+        start = float(round_)
+        deadline(policy, {1: []}, now=start)
+        for step in (0.010, 0.020, 0.030):
+            policy.on_proposal(1, 1, start + step)
+            policy.on_proposal(1, 2, start + step + 0.0001)
+        pass_at(policy, start + 0.9)
+    assert policy._paces[1].expected_seconds(empty=False) == pytest.approx(0.010)
 
 
 def test_no_wait_is_longer_than_its_bound():
     policy = async_policy(seconds={4: 100.0, 8: 100.0})
     for round_ in range(10):
         deadline(policy, {1: []}, now=float(round_))
-        policy.on_proposal(1, round_ + 0.9)
+        policy.on_proposal(1, 1, round_ + 0.9)
         pass_at(policy, round_ + 1.0)
     assert 10.0 < deadline(policy, {1: []}, now=10.0) <= 10.0 + PATIENCE_SECONDS_MAX
 
