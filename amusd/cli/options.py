@@ -313,7 +313,7 @@ NumPrompts = Annotated[
         "--num-prompts",
         parser=_whole_number,
         metavar="N",
-        default="6; quick 2",
+        default="6; quick 3",
         help="Measured prompts; k is chosen on those that follow.",
     ),
 ]
@@ -324,7 +324,7 @@ BenchTokens = Annotated[
         "--max-tokens",
         parser=_whole_number,
         metavar="N",
-        default="200; quick 48",
+        default="200; quick at most 48",
         help="Length of every output.",
     ),
 ]
