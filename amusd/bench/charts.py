@@ -213,6 +213,7 @@ def acceptance_chart(_results: Results, summary: Summary) -> Figure | None:
         _plain(axis)
         axis.grid(axis="y", color="#dddddd", linewidth=0.7)
         axis.set_axisbelow(True)
+    left.legend(fontsize=8, frameon=False, loc="lower left")
     right.legend(fontsize=8, frameon=False)
     return figure
 

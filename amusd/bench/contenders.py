@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final, Literal, get_args
 
 from amusd.bench.settings import BenchSettings
-from amusd.config import Mode
+from amusd.config import RANDOM_DRAFT, Mode
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError
 
@@ -153,10 +153,15 @@ def variants(contender: Contender, settings: BenchSettings) -> Iterator[Variant]
     thresholds: tuple[float | None, ...] = (None,)
     if contender.tuned and settings.seconds_max is None:
         thresholds = THRESHOLDS.get(contender.name, thresholds)
-    for draft in settings.drafts:
+    for draft in drafts_of(contender, settings):
         for k in settings.ks if contender.tuned else (None,):
             for threshold in thresholds:
                 yield Variant(contender.key, draft, k, threshold)
+
+
+def drafts_of(contender: Contender, settings: BenchSettings) -> tuple[str, ...]:
+    """The drafts that a contender can use: the one that guesses blindly is ours alone."""
+    return tuple(draft for draft in settings.drafts if contender.system == "amusd" or draft != RANDOM_DRAFT)
 
 
 def device_of(contender: Contender, settings: BenchSettings) -> DeviceSpec:

@@ -21,12 +21,15 @@ from amusd.bench.sessions import Sessions
 from amusd.bench.settings import BenchSettings
 from amusd.bench.summary import fastest
 from amusd.bench.traces import draft_milliseconds, last_request, merge, pass_milliseconds, read_trace
+from amusd.config import RANDOM_DRAFT
 from amusd.errors import InputError
 from amusd.models.loading import load_tokenizer
 
 TRACED_CONTENDER = "async"
 TUNING_SHARE = 0.4
 """Of the time of a benchmark that has to end: what choosing k may take."""
+TOKENS_MIN = 16
+"""Below this an output says little, and a slow machine takes longer instead."""
 
 
 class Progress(Protocol):
@@ -67,6 +70,7 @@ def run_experiment(settings: BenchSettings, progress: Progress) -> Outcome:
     with Sessions(settings) as sessions:
         experiment = Experiment(settings, contenders, token_ids, sessions, results, progress, started)
         experiment.tune()
+        experiment.load()
         experiment.measure()
         trace = experiment.trace()
     experiment.rank(len(tokenizer))
@@ -100,6 +104,7 @@ class Experiment:
         self._results = results
         self._progress = progress
         self._started = started
+        self._tokens = settings.max_tokens
         self._meter = EnergyMeter()
         self._chosen: dict[float, list[Variant]] = {}  # by temperature, what is measured
         self._outputs: dict[tuple[str, float], list[tuple[int, ...]]] = {}  # of each variant's first repeat
@@ -148,6 +153,22 @@ class Experiment:
 
     # -- measuring -----------------------------------------------------------------------------
 
+    def load(self) -> None:
+        """Open and warm up what is measured; shorten the outputs where a first repeat would be too long."""
+        settings = self._settings
+        self._progress.begin("loading", sum(map(len, self._chosen.values())))
+        seconds = 0.0
+        for temperature, chosen in self._chosen.items():
+            for variant in chosen:
+                self._progress.step(f"{variant.key} at temperature {temperature:g}")
+                task = Task(self._prompts[0], temperature, 0, settings.max_tokens)
+                seconds += settings.num_prompts * self._sessions.prepare(variant, task)
+                self._results.engines.setdefault(variant.contender, self._sessions.facts(variant))
+        if settings.seconds_max is not None and seconds:
+            left = settings.seconds_max - (time.monotonic() - self._started)
+            self._tokens = min(settings.max_tokens, max(TOKENS_MIN, int(left / seconds)))
+            self._results.settings["max_tokens"] = self._tokens
+
     def measure(self) -> None:
         """Each repeat runs every chosen variant once at every temperature, in rotated order."""
         settings = self._settings
@@ -195,7 +216,7 @@ class Experiment:
         temperature: float,
         prompt: int,
     ) -> Run:
-        tokens = self._settings.max_tokens if phase == "measure" else self._settings.tuning_tokens
+        tokens = self._tokens if phase == "measure" else self._settings.tuning_tokens
         task = Task(self._prompts[prompt], temperature, prompt, tokens)
         self._sessions.prepare(variant, task)
         before = self._meter.read()
@@ -248,7 +269,7 @@ class Experiment:
         variant = fastest(options, records, "measure")
         self._progress.begin("timeline", 1)
         self._progress.step(variant.key)
-        task = Task(self._prompts[0], temperature, 0, self._settings.max_tokens)
+        task = Task(self._prompts[0], temperature, 0, self._tokens)
         self._sessions.prepare(variant, task)
         self._sessions.run(variant, task)
         session = self._sessions.ours(variant)
@@ -258,8 +279,9 @@ class Experiment:
     def rank(self, vocabulary_size: int) -> None:
         """The ranks of the reference's tokens among each draft's candidates."""
         settings = self._settings
-        self._progress.begin("ranks of the target's tokens", len(settings.drafts))
-        for draft in settings.drafts if self._results.references else ():
+        drafts = [draft for draft in settings.drafts if draft != RANDOM_DRAFT]
+        self._progress.begin("ranks of the target's tokens", len(drafts))
+        for draft in drafts if self._results.references else ():
             self._progress.step(draft)
             options = {"draft": draft, "dtype": settings.dtype, "vocabulary_size": vocabulary_size}
             process = RivalProcess("ranks", settings.target_devices, options)

@@ -45,13 +45,12 @@ def export(name: str, role: Role, path: Path, *, dtype: str = "auto", widen: int
             source.path, dtype=dtype, local_files_only=source.local_only
         )
     config = model.config
-    rope = config.rope_parameters
-    if config.model_type != "llama" or rope["rope_type"] != "default":
+    if config.model_type != "llama" or config.rope_parameters["rope_type"] != "default":
         raise InputError(role, name, "only Llama models with plain positions can be exported to GGUF here")
     if widen:
         widen_model(model, widen)
     writer = gguf.GGUFWriter(path, "llama")
-    _write_sizes(writer, config, rope["rope_theta"])
+    _write_sizes(writer, config)
     weights = model.state_dict()
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)  # llama.cpp takes the embeddings where there is no head
@@ -67,7 +66,7 @@ def export(name: str, role: Role, path: Path, *, dtype: str = "auto", widen: int
     writer.close()
 
 
-def _write_sizes(writer: Any, config: Any, rope_theta: float) -> None:
+def _write_sizes(writer: Any, config: Any) -> None:
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -78,7 +77,7 @@ def _write_sizes(writer: Any, config: Any, rope_theta: float) -> None:
     writer.add_value_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(config.head_dim)
-    writer.add_rope_freq_base(rope_theta)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
     writer.add_tokenizer_model("no_vocab")
 

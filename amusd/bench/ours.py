@@ -49,6 +49,11 @@ class OurSession:
         """Whether the engine's self-check says that passes agree bit for bit on its device."""
         return all(worker.get("exact", True) for worker in self._llm.info().values())
 
+    @property
+    def facts(self) -> str:
+        """What the workers print when they start: models, dtypes, sizes, the self-check's verdict."""
+        return " | ".join(str(worker["summary"]) for worker in self._llm.info().values())
+
     def run(self, variant: Variant, task: Task) -> Run:
         """Decode one prompt."""
         params = SamplingParams(

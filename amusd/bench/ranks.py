@@ -31,6 +31,7 @@ class DraftRanks:
             self._model: Any = AutoModelForCausalLM.from_pretrained(
                 source.path, dtype=options["dtype"], local_files_only=source.local_only
             )
+        self.facts = str(self._model.dtype)
         self._vocabulary_size: int = options["vocabulary_size"]
 
     @torch.inference_mode()

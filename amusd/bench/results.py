@@ -93,6 +93,7 @@ class Results:
         excluded: contenders that cannot run here, and why.
         prompts: in order; record.prompt is an index.
         variants: by key.
+        engines: by contender, what its processes say about the models that they loaded.
         references: by temperature, for each measured prompt the token ids of the reference output.
         reference: the contender whose output that is; empty where none of ours ran.
         exact: whether our engines' self-checks say that passes agree bit for bit here.
@@ -109,6 +110,7 @@ class Results:
     prompts: list[PromptFacts] = field(default_factory=list)
     variants: dict[str, Variant] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    engines: dict[str, str] = field(default_factory=dict)
     references: dict[float, list[list[int]]] = field(default_factory=dict)
     reference: str = ""
     exact: bool = True

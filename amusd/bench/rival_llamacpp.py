@@ -31,6 +31,7 @@ class LlamacppRival:
         self._options = options
         self._threads = max(1, len(parse_device(options["device"]).cores))
         api.llama_backend_init()
+        self.facts = f"{self._threads} threads, {api.llama_print_system_info().decode().strip()}"
         self._target = self._load(options["target"], "target", options["widen"])
         self._drafts: dict[str, LlamaModel] = {}
 

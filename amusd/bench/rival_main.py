@@ -21,7 +21,12 @@ SYSTEMS: Final = {
 
 
 class Rival(Protocol):
-    """What a system's class is: made of the first line, asked with the others."""
+    """What a system's class is: made of the first line, asked with the others.
+
+    ``facts`` says in a line what was loaded, for the results.
+    """
+
+    facts: str
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Load what all requests need."""
@@ -40,7 +45,7 @@ def main() -> int:
             pin_process(device.cores)  # before torch starts a pool: its threads inherit the cores
         module, _, name = SYSTEMS[options["system"]].partition(":")
         rival: Rival = getattr(import_module(module), name)(options)
-        _reply(replies, {"ready": True})
+        _reply(replies, {"facts": rival.facts})
         for line in sys.stdin:
             _reply(replies, rival.answer(json.loads(line)))
     except Exception as error:

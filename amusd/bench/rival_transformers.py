@@ -28,6 +28,8 @@ class TransformersRival:
         self._target = self._load(options["target"], "target")
         if options["widen"]:
             widen(self._target, options["widen"])
+        attention = self._target.config._attn_implementation
+        self.facts = f"{self._target.dtype}, {torch.get_num_threads()} threads, attention {attention}"
         self._drafts: dict[str, Any] = {}
         self._rows: list[int] = []
         self._target.register_forward_pre_hook(self._count_rows, with_kwargs=True)

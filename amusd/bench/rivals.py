@@ -44,7 +44,8 @@ class RivalProcess:
             start_new_session=True,  # Ctrl-C is for whoever started the benchmark
         )
         try:
-            self.ask({"system": system, "device": str(device), **options})
+            ready = self.ask({"system": system, "device": str(device), **options})
+            self.facts: str = ready["facts"]
         except BaseException:
             self.close()
             raise
@@ -100,6 +101,11 @@ class RivalSession:
         request = {"draft": variant.draft, "k": variant.k, "threshold": variant.threshold, **asdict(task)}
         answer = self._process.ask(request)
         return Run(**{**answer, "token_ids": tuple(answer["token_ids"])})
+
+    @property
+    def facts(self) -> str:
+        """What the process says about its target."""
+        return self._process.facts
 
     def pids(self) -> Sequence[int]:
         """The one process."""

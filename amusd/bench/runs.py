@@ -55,6 +55,10 @@ class Session(Protocol):
     def run(self, variant: Variant, task: Task) -> Run:
         """Decode one prompt."""
 
+    @property
+    def facts(self) -> str:
+        """What its processes say about the models that they loaded."""
+
     def pids(self) -> Sequence[int]:
         """The processes that hold its models."""
 

@@ -26,16 +26,21 @@ class Sessions:
     def __init__(self, settings: BenchSettings) -> None:
         self._settings = settings
         self._open: OrderedDict[str, Session] = OrderedDict()  # least recently used first
-        self._warm: set[tuple[str, str, float]] = set()
+        self._warm: dict[tuple[str, str, float], float] = {}  # seconds per token when it was warmed up
         self._largest_bytes = FIRST_GUESS_BYTES
 
-    def prepare(self, variant: Variant, task: Task) -> None:
-        """Open the session; decode some tokens that nobody times where the variant has not run in it yet."""
+    def prepare(self, variant: Variant, task: Task) -> float:
+        """Open the session; decode some tokens that nobody times where the variant has not run in it yet.
+
+        Returns:
+            Seconds per token of those, a rough guess from above of what a token will take.
+        """
         session = self._session(variant)
         warm = (self._key(variant), variant.key, task.temperature)
         if warm not in self._warm:
-            session.run(variant, replace(task, tokens=min(WARM_UP_TOKENS, task.tokens)))
-            self._warm.add(warm)
+            run = session.run(variant, replace(task, tokens=min(WARM_UP_TOKENS, task.tokens)))
+            self._warm[warm] = run.seconds / len(run.token_ids)
+        return self._warm[warm]
 
     def run(self, variant: Variant, task: Task) -> Run:
         """Decode one prompt in a session that was prepared."""
@@ -45,6 +50,10 @@ class Sessions:
         """The open engine of a variant of ours; None where it was closed or is another system's."""
         session = self._open.get(self._key(variant))
         return session if isinstance(session, OurSession) else None
+
+    def facts(self, variant: Variant) -> str:
+        """What the open session of a variant says about itself."""
+        return self._open[self._key(variant)].facts
 
     def close_one(self, variant: Variant) -> None:
         """Close the session of one variant, if it is open."""
@@ -90,7 +99,7 @@ class Sessions:
         session = self._open.pop(key, None)
         if session is not None:
             session.close()
-        self._warm = {item for item in self._warm if item[0] != key}
+        self._warm = {warm: seconds for warm, seconds in self._warm.items() if warm[0] != key}
 
 
 def _memory_bytes(session: Session) -> int:

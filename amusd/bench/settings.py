@@ -34,7 +34,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _QUICK: Final[dict[str, Any]] = {
     "drafts": ("demo-large",),
     "widen": 4096,
-    "num_prompts": 2,
+    "num_prompts": 3,
     "max_tokens": 48,
     "repeats": 2,
     "ks": (3, 7),

@@ -53,7 +53,7 @@ NumPrompts = Annotated[
         "--num-prompts",
         parser=whole_number,
         metavar="N",
-        default="6; quick 2",
+        default="6; quick 3",
         help="Measured prompts; k is chosen on those that follow.",
     ),
 ]
@@ -64,7 +64,7 @@ BenchTokens = Annotated[
         "--max-tokens",
         parser=whole_number,
         metavar="N",
-        default="200; quick 48",
+        default="200; quick at most 48",
         help="Length of every output.",
     ),
 ]

@@ -107,3 +107,10 @@ def test_the_assistant_is_also_tried_without_its_threshold_but_not_in_a_hurry():
 def test_llamacpp_takes_part_at_temperature_0_only():
     assert find("llamacpp [all]").runs_at(0)
     assert not find("llamacpp [all]").runs_at(1.0)
+
+
+def test_a_draft_that_guesses_blindly_is_for_our_contenders_only():
+    options = settings(drafts=("random", "demo-small"), ks=(3,))
+    assert [variant.draft for variant in variants(find("sync"), options)] == ["random", "demo-small"]
+    others = find("transformers-assisted, default k [all]")
+    assert [variant.draft for variant in variants(others, options)] == ["demo-small"]
