@@ -16,8 +16,11 @@ from typing import Final
 from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import DrafterId, RequestId
 
-NEXT_REACH: Final = 0.7  # of a node that has not come, as a share of its parent's reach
-FIRST_SECONDS: Final = 0.004  # from a commit to the first node below it, before anything was seen
+NEXT_REACH: Final = 0.3
+"""What a node that has not come is worth, as a share of its parent's reach. Less than its chance of
+acceptance: going on does not lose it. Simulated with 0.7, 0.4, 0.3 and 0 (benchmarks/notes.md)."""
+
+FIRST_SECONDS: Final = 0.003  # from a commit to the first node below it, before anything was seen
 STEP_SECONDS: Final = 0.002  # between a drafter's frames, likewise
 PATIENCE_SECONDS_MAX: Final = 0.05
 _OVERDUE: Final = 2.0  # a node that takes so many times its expected time is not waited for

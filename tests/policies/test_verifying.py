@@ -176,7 +176,7 @@ def test_a_first_node_is_worth_a_short_wait_and_a_full_chain_none():
 
 
 def test_a_further_node_is_awaited_while_it_is_likely_enough():
-    policy = async_policy()
+    policy = async_policy(seconds={4: 0.05, 8: 0.06})
     deadline(policy, {1: []}, now=5.0)
     policy.on_proposal(1, 1, 5.001)
     assert deadline(policy, {1: [0.9]}, now=5.001) == pytest.approx(5.001 + 2 * STEP_SECONDS)
