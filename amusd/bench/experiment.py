@@ -7,21 +7,20 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from amusd.bench.contenders import BY_KEY, Contender, Variant, choose_contenders, variants
 from amusd.bench.energy import EnergyMeter
 from amusd.bench.machine import machine_facts
+from amusd.bench.progress import Progress
 from amusd.bench.prompts import choose_prompts
+from amusd.bench.rank_drafts import rank_drafts
 from amusd.bench.results import PromptFacts, Record, Results
-from amusd.bench.rivals import RivalProcess
 from amusd.bench.runs import Run, Task
 from amusd.bench.sessions import Sessions
 from amusd.bench.settings import BenchSettings
 from amusd.bench.summary import fastest
 from amusd.bench.traces import draft_milliseconds, last_request, merge, pass_milliseconds, read_trace
-from amusd.config import RANDOM_DRAFT
 from amusd.errors import InputError
 from amusd.models.loading import load_tokenizer
 
@@ -30,16 +29,6 @@ TUNING_SHARE = 0.4
 """Of the time of a benchmark that has to end: what choosing k may take."""
 TOKENS_MIN = 16
 """Below this an output says little, and a slow machine takes longer instead."""
-
-
-class Progress(Protocol):
-    """Told what happens; called between runs only, never while something is timed."""
-
-    def begin(self, phase: str, steps: int) -> None:
-        """A phase of so many runs begins."""
-
-    def step(self, text: str) -> None:
-        """The next run begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +62,7 @@ def run_experiment(settings: BenchSettings, progress: Progress) -> Outcome:
         experiment.load()
         experiment.measure()
         trace = experiment.trace()
-    experiment.rank(len(tokenizer))
+    rank_drafts(settings, token_ids, results, progress, len(tokenizer))
     results.seconds = time.monotonic() - started
     return Outcome(results, trace)
 
@@ -275,46 +264,3 @@ class Experiment:
         session = self._sessions.ours(variant)
         assert session is not None, "it has just run"
         return last_request(session.trace())
-
-    def rank(self, vocabulary_size: int) -> None:
-        """The ranks of the reference's tokens among each draft's candidates."""
-        settings = self._settings
-        drafts = [draft for draft in settings.drafts if draft != RANDOM_DRAFT]
-        self._progress.begin("ranks of the target's tokens", len(drafts))
-        for draft in drafts if self._results.references else ():
-            self._progress.step(draft)
-            options = {"draft": draft, "dtype": settings.dtype, "vocabulary_size": vocabulary_size}
-            process = RivalProcess("ranks", settings.target_devices, options)
-            try:
-                self._results.ranks[draft] = {
-                    temperature: [
-                        process.ask(
-                            {
-                                "prompt": self._prompts[prompt],
-                                "output": output,
-                                "temperature": temperature,
-                                "seed": prompt,
-                            }
-                        )["ranks"]
-                        for prompt, output in enumerate(outputs)
-                    ]
-                    for temperature, outputs in self._results.references.items()
-                }
-            finally:
-                process.close()
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of the results.
-
-    Raises:
-        InputError: it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        remedy = f"cannot be written to ({error.strerror}); choose another folder"
-        raise InputError("--out", str(folder), remedy) from None

@@ -11,7 +11,7 @@ from typing import Any
 from amusd.bench.contenders import BY_KEY, Variant, device_of
 from amusd.bench.runs import Run, Task
 from amusd.bench.settings import BenchSettings
-from amusd.devices import DeviceSpec, available, other_cores, pin_thread
+from amusd.devices import available, other_cores, pin_thread
 from amusd.llm import LLM
 from amusd.params import SamplingParams
 
@@ -107,8 +107,3 @@ def _kept_on(cores: tuple[int, ...]) -> Iterator[None]:
         yield
     finally:
         pin_thread(before)
-
-
-def target_devices_of(variant: Variant, settings: BenchSettings) -> DeviceSpec:
-    """The device whose bits a variant's output has."""
-    return device_of(BY_KEY[variant.contender], settings)

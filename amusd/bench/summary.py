@@ -12,12 +12,13 @@ from amusd.bench.statistics import Spread, paired_ratio, spread
 
 SAME_DEVICES: Final = "transformers [target]"
 EQUAL_DEVICES: Final = "transformers [all]"
+ALONE_SAME_DEVICES: Final = "alone [target]"
 
 _ASSISTED: Final = "transformers-assisted, {} k [{}]"
 COMPARISONS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
-    ("alone over transformers, same target devices", "alone [target]", (SAME_DEVICES,)),
+    ("alone over transformers, same target devices", ALONE_SAME_DEVICES, (SAME_DEVICES,)),
     ("alone over transformers, equal total devices", "alone [all]", (EQUAL_DEVICES,)),
-    ("async over alone, same target devices", "async", ("alone [target]",)),
+    ("async over alone, same target devices", "async", (ALONE_SAME_DEVICES,)),
     ("async over alone, equal total devices", "async", ("alone [all]",)),
     ("async over sync at its best k", "async", ("sync",)),
     ("async over amusd at its best k", "async", ("amusd",)),
@@ -58,8 +59,9 @@ class Agreement:
 class Row:
     """One variant at one temperature; the columns of benchmarks/README.md.
 
-    ``over_same`` and ``over_equal`` are over `transformers` on the target's devices and on all; None where
-    those did not run. ``must_agree`` says that an output other than the reference's is a defect.
+    ``over_same`` and ``over_equal`` are over `transformers` on the target's devices and on all,
+    ``over_alone`` over `alone` on the target's; None where those did not run. ``must_agree`` says that an
+    output other than the reference's is a defect.
     """
 
     temperature: float
@@ -75,6 +77,7 @@ class Row:
     joules_per_token: float | None
     over_same: Spread | None
     over_equal: Spread | None
+    over_alone: Spread | None
     share: float | None
     agreement: Agreement | None
     must_agree: bool
@@ -245,6 +248,7 @@ class _RowMaker:
             joules_per_token=sum(joules) / tokens if joules else None,
             over_same=self._over(variant, SAME_DEVICES),
             over_equal=self._over(variant, EQUAL_DEVICES),
+            over_alone=self._over(variant, ALONE_SAME_DEVICES),
             share=decode.median / self._limit if self._limit else None,
             agreement=self._agreement(own, is_ours),
             must_agree=must_agree,

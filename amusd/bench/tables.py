@@ -131,7 +131,8 @@ def _kinds(results: Results, summary: Summary) -> Table:
 def _sweep(summary: Summary) -> Table:
     table = _table("every draft")
     _columns(table, "temperature", "contender", "draft", "k")
-    _columns(table, "tokens/s", "TAR", "tokens/pass", "overlap", justify="right")
+    headers = ("tokens/s", "TAR", "tokens/pass", "overlap", "over alone,\nsame target devices")
+    _columns(table, *headers, justify="right")
     for row in summary.sweep:
         table.add_row(
             f"{row.temperature:g}",
@@ -142,6 +143,7 @@ def _sweep(summary: Summary) -> Table:
             _number(row.acceptance_rate, 2),
             f"{row.tokens_per_pass:.2f}",
             _number(row.overlap, 2),
+            _spread(row.over_alone, 2, summary.repeats),
         )
     return table
 

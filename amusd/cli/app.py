@@ -229,7 +229,7 @@ def bench(
     draft_devices: options.DraftDevices = None,
     out: bench_options.Out = None,
     show: bench_options.ShowAgain = None,
-    debug: options.Debug = False,
+    debug: bench_options.Tracebacks = False,
 ) -> None:
     """Measure against everything that you could use instead.
 

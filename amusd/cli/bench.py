@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from amusd.bench.charts import save, write_charts
-from amusd.bench.experiment import Outcome, prepare_folder, run_experiment
+from amusd.bench.experiment import Outcome, run_experiment
 from amusd.bench.results import Results, read_results
 from amusd.bench.settings import BenchSettings
 from amusd.bench.summary import summarize
 from amusd.bench.tables import render
 from amusd.bench.timeline import timeline
 from amusd.bench.traces import read_trace
+from amusd.errors import InputError
 
 RESULTS_FILE, TRACE_FILE, TIMELINE_FILE = "results.json", "async.trace.json", "timeline.png"
 WIDTH_PIPED = 200  # columns of tables that go to a file or a pipe
@@ -25,7 +26,7 @@ WIDTH_PIPED = 200  # columns of tables that go to a file or a pipe
 
 def run(settings: BenchSettings) -> int:
     """Run the benchmark; the exit code is 1 where a contender of ours wrote another text."""
-    prepare_folder(settings.out)
+    _prepare_folder(settings.out)
     with ProgressBar() as progress:
         outcome = run_experiment(settings, progress)
     return _show(outcome, settings.out)
@@ -37,6 +38,22 @@ def show_again(file: Path) -> int:
     trace_file = file.parent / TRACE_FILE
     trace = json.loads(trace_file.read_text(encoding="utf-8")) if trace_file.exists() else None
     return _show(Outcome(results, trace), file.parent)
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        remedy = f"cannot be written to ({error.strerror}); choose another folder"
+        raise InputError("--out", str(folder), remedy) from None
 
 
 def _show(outcome: Outcome, folder: Path) -> int:

@@ -123,3 +123,4 @@ ShowAgain = Annotated[
         help="Run nothing: make tables and pictures of this results.json again.",
     ),
 ]
+Tracebacks = Annotated[bool, flag(OUTPUT, "--debug", help="Show tracebacks.")]

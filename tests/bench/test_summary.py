@@ -53,6 +53,8 @@ def test_ratios_are_paired_by_repeat():
     summary = summarize(recorded())
     assert row(summary, "sync").over_same == Spread(3.75, 2.5, 5.0)
     assert row(summary, "sync").over_equal == Spread(1.875, 1.25, 2.5)
+    assert row(summary, "sync").over_alone == Spread(1.875, 1.25, 2.5)
+    assert row(summary, "async").over_alone == Spread(2.5, 2.5, 2.5)
 
 
 def test_without_its_baseline_a_ratio_is_absent():
