@@ -20,7 +20,6 @@ DTypeName = Literal["auto", "bfloat16", "float32"]
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
 RANDOM_DRAFT = "random"
-MODEL_LENGTH_MAX_DEFAULT = 2048  # tokens
 SPECULATIVE_TOKENS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
 

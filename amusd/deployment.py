@@ -29,11 +29,12 @@ class Deployment:
         return ", ".join(f"{worker.role} on {worker.device}" for worker in self.workers)
 
 
-def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
+def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bool = False) -> Deployment:
     """Choose or check the devices, and say what each worker is to load.
 
     Args:
         vocabulary_size: tokens of the tokenizer; columns of the logits beyond are padding.
+        elsewhere: the workers may land on other machines, which check the devices that were named.
 
     Raises:
         DeviceError: a device does not exist or is given twice.
@@ -41,7 +42,8 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int) -> Deployment:
     inventory = available()
     draft_count = 0 if config.draft is None else 1
     target, drafts = _devices(config, inventory, draft_count)
-    check_devices(target, drafts, inventory)
+    if not elsewhere:
+        check_devices(target, drafts, inventory)
     io_cores = other_cores(target, inventory)
     common: dict[str, Any] = {
         "mode": config.mode,

@@ -64,11 +64,13 @@ class LLM:
         for remark in self.config.remarks:
             self._say(remark)
         self._started_ns = time.monotonic_ns()
-        deployment = plan_deployment(self.config, len(reader.tokenizer))
-        self._launcher = launcher_for(self.config)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, args=(deployment.io_cores,), daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, daemon=True)
+        self._launcher = launcher_for(self.config)
         try:
+            elsewhere = self._launcher.elsewhere
+            deployment = plan_deployment(self.config, len(reader.tokenizer), elsewhere=elsewhere)
+            self._io_cores = deployment.io_cores
             self._say(f"starting {len(deployment.workers)} workers ({self.config.launcher}): {deployment}")
             self._launcher.start(deployment.workers)
             self._thread.start()
@@ -191,10 +193,10 @@ class LLM:
         if others:
             await asyncio.wait(others, timeout=CLOSE_SECONDS_MAX)
 
-    def _run_loop(self, io_cores: tuple[int, ...]) -> None:
-        if io_cores:
+    def _run_loop(self) -> None:
+        if self._io_cores:
             with suppress(DeviceError):  # cores that went away meanwhile cost speed, not the engine
-                pin_thread(io_cores)
+                pin_thread(self._io_cores)
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 

@@ -13,7 +13,7 @@ from amusd.rpc.v1 import common_pb2, draft_pb2, draft_pb2_grpc, target_pb2, targ
 from amusd.speculation.messages import Commit, RequestId
 from amusd.tracing import Track
 from amusd.transport.codec import decode_commits, decode_map
-from amusd.workers.service import order_to_wire
+from amusd.transport.orders import order_to_wire
 
 Live = Mapping[RequestId, LiveRequest]
 

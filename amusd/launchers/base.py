@@ -64,7 +64,13 @@ class Launcher(Protocol):
 
     A worker that dies once all have started is started again, at a bounded rate. `close` is also called
     when the interpreter exits, and when `start` fails.
+
+    Attributes:
+        elsewhere: whether workers may land on other machines than this one, so that only they can tell which
+            devices there are.
     """
+
+    elsewhere: bool
 
     def start(self, specs: Sequence[WorkerSpec]) -> None:
         """Start all workers; return when each has loaded its model and serves.

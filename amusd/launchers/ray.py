@@ -12,11 +12,16 @@ from typing import Any, Literal, assert_never
 
 import ray
 import ray.exceptions
-from ray.util import get_node_ip_address, placement_group, remove_placement_group
+from ray.util import (
+    get_node_ip_address,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from amusd.devices import DeviceSpec, available, thread_environment
-from amusd.errors import AmusdError, WorkerError
+from amusd.errors import AmusdError, DeviceError, WorkerError
 from amusd.launchers.base import START_SECONDS_MAX, Backoff, WorkerKey, WorkerSpec
 from amusd.launchers.ray_cluster import RayCluster
 from amusd.launchers.report import Ready, Report
@@ -104,10 +109,12 @@ class RayLauncher(SupervisedLauncher):
     ) -> None:
         super().__init__(debug=debug, start_seconds_max=start_seconds_max)
         self._cluster = RayCluster(address, debug=debug)
+        self.elsewhere = self._cluster.is_foreign
         self._events: queue.SimpleQueue[_Done | None] = queue.SimpleQueue()
         self._actors: dict[WorkerKey, _Actor] = {}
         self._restarts: dict[WorkerKey, float] = {}  # when, by time.monotonic()
         self._group: Any = None
+        self._avoided: list[tuple[int, ...]] = []  # by bundle: the target's cores where it has the same node
 
     def _supervise(self, specs: Sequence[WorkerSpec]) -> None:
         self._cluster.open(cpus=len(specs))
@@ -134,6 +141,8 @@ class RayLauncher(SupervisedLauncher):
 
     def _place(self, specs: Sequence[WorkerSpec]) -> None:
         bundles = [_resources(spec.device) for spec in specs]
+        if self.elsewhere:
+            _check_gpus(specs)
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
         several = sum(node["Alive"] for node in nodes) > 1
         self._group = placement_group(bundles, strategy="SPREAD" if several else "PACK")
@@ -145,6 +154,8 @@ class RayLauncher(SupervisedLauncher):
                     f"the Ray cluster has had no room for {bundles} for {PLACE_SECONDS_MAX:.0f} seconds; "
                     f"free are {free.get('CPU', 0)} CPU and {free.get('GPU', 0)} GPU; free some or add a node"
                 )
+        if self.elsewhere and not self._closing.is_set():
+            self._avoided = check_cores(specs, _nodes_of(self._group))
 
     def _create(self, spec: WorkerSpec, bundle: int) -> Any:
         resources = _resources(spec.device)
@@ -170,7 +181,9 @@ class RayLauncher(SupervisedLauncher):
             settings["runtime_env"] = {"env_vars": thread_environment(spec.device)}
             if spec.device.kind == "cuda":
                 spec = replace(spec, device=DeviceSpec("cuda", tuple(range(len(spec.device.indices)))))
-            payload = spec.payload(host="")
+            # The cores of the node that Ray chose, not those of this machine, are what is left for I/O.
+            avoided = {"io_cores": [], "avoided_cores": list(self._avoided[bundle])}
+            payload = spec.payload(host="") | avoided
         return ray.remote(WorkerActor).options(**settings).remote(payload, environment)
 
     def _call(self, actor: _Actor, stage: Stage) -> None:
@@ -231,6 +244,54 @@ class RayLauncher(SupervisedLauncher):
             ray.wait(pending, num_returns=len(pending), timeout=STOP_SECONDS_MAX)
         if self._group is not None:
             remove_placement_group(self._group)
+
+
+def _nodes_of(group: Any) -> list[str]:
+    """The node of each bundle of a placement group, by Ray's id."""
+    nodes = placement_group_table(group)["bundles_to_node_id"]
+    return [nodes[bundle] for bundle in sorted(nodes)]
+
+
+def _check_gpus(specs: Sequence[WorkerSpec]) -> None:
+    """Refuse at once what a cluster could never place.
+
+    Raises:
+        DeviceError: more GPUs are named than there are.
+    """
+    there = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    named = 0
+    for spec in specs:
+        named += len(spec.device.indices) if spec.device.kind == "cuda" else 0
+        if named > there:
+            remedy = f"the Ray cluster has {there} GPUs in all; name fewer, or CPU cores"
+            raise DeviceError(f"{spec.role}_devices", str(spec.device), remedy)
+
+
+def check_cores(specs: Sequence[WorkerSpec], nodes: Sequence[str]) -> list[tuple[int, ...]]:
+    """For each worker the target's cores on its node, once none is given to two workers of one node.
+
+    Raises:
+        DeviceError: one is.
+    """
+    owners: dict[tuple[str, int], str] = {}
+    for spec, node in zip(specs, nodes, strict=True):
+        for core in spec.device.cores:
+            owner = owners.setdefault((node, core), f"{spec.role}_devices")
+            if owner != f"{spec.role}_devices":
+                remedy = (
+                    f"Ray put both models on node {_address_of(node)}, where cpu:{core} is already given to "
+                    f"{owner}; choose another, or free room on another node"
+                )
+                raise DeviceError(f"{spec.role}_devices", str(spec.device), remedy)
+    targets = {
+        node: spec.device.cores for spec, node in zip(specs, nodes, strict=True) if spec.role == "target"
+    }
+    return [targets.get(node, ()) for node in nodes]
+
+
+def _address_of(node: str) -> str:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return next((it["NodeManagerAddress"] for it in nodes if it["NodeID"] == node), node)
 
 
 def _resources(device: DeviceSpec) -> dict[str, float]:

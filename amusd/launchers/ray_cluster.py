@@ -51,6 +51,11 @@ class RayCluster:
         """Whether `open` started the cluster, so that `close` ends it."""
         return self._folder is not None
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether `open` joins a cluster that somebody else started; known before it does."""
+        return not self.is_ours and (ray.is_initialized() or self._address != "local")
+
     def open(self, cpus: int) -> None:
         """Join the cluster, or start one with room for `cpus` CPUs and all GPUs.
 
@@ -101,10 +106,14 @@ class RayCluster:
         except InputError:
             raise
         except (OSError, RuntimeError, ValueError) as error:
-            remedy = (
-                f"cannot join this cluster ({_one_line(error)}); run `ray start --head` there, or name none"
-            )
-            raise InputError("ray_address", self._address, remedy) from error
+            if "AuthenticationError" in str(error.__cause__ or error.__context__):
+                remedy = (
+                    "it wants Ray's token: set RAY_AUTH_MODE=token, and keep the token where Ray looks for it"
+                )
+            else:
+                remedy = "run `ray start --head` there, or name none"
+            what = f"cannot join this cluster ({_one_line(error)}); {remedy}"
+            raise InputError("ray_address", self._address, what) from error
 
     def pin(self, cores: Sequence[int]) -> None:
         """Keep Ray's daemons and its threads in this process on these cores; no cores mean all.

@@ -2,12 +2,13 @@
 
 import importlib
 import os
+import socket
 import traceback
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from amusd.devices import parse_device, pin_process, pin_thread, thread_environment, usable_cores
-from amusd.errors import AmusdError
+from amusd.errors import AmusdError, DeviceError
 from amusd.launchers.report import Failed, Ready, Report
 
 DEFAULT_ENTRY = "amusd.workers.entry:run_worker"
@@ -50,11 +51,22 @@ def prepare_process(spec: Mapping[str, Any]) -> None:
     device = parse_device(spec["device"])
     os.environ.update(thread_environment(device))
     if device.cores:
-        # Tried here, so that a wrong core is an error that the launcher reports, and undone at once.
-        pin_thread(pin_thread(device.cores))
+        try:
+            # Tried here, so that a wrong core is an error that the launcher reports, and undone at once.
+            pin_thread(pin_thread(device.cores))
+        except DeviceError as error:
+            field, remedy = f"{spec['role']}_devices", f"on {_node(spec)}: {error.remedy}"
+            raise DeviceError(field, str(device), remedy) from error
     # The I/O cores were counted on the launcher's machine; this one may have fewer.
     here = usable_cores()
-    pin_process(tuple(core for core in spec["io_cores"] if core in here) or here)
+    left = tuple(core for core in here if core not in spec.get("avoided_cores", ()))
+    pin_process(tuple(core for core in spec["io_cores"] if core in here) or left or here)
+
+
+def _node(spec: Mapping[str, Any]) -> str:
+    """This machine's name, and its address where others know it by one."""
+    name, host = socket.gethostname(), spec["options"].get("host", "")
+    return name if host in ("", "127.0.0.1") else f"{name} ({host})"
 
 
 def _resolve(dotted: str) -> Any:

@@ -83,6 +83,8 @@ class SupervisedLauncher(ABC):
         start_seconds_max: how long `start` waits for models to load.
     """
 
+    elsewhere = False
+
     def __init__(self, *, debug: bool = False, start_seconds_max: float = START_SECONDS_MAX) -> None:
         self._debug = debug
         self._start_seconds_max = start_seconds_max

@@ -9,7 +9,7 @@ Laws:
    nodes of the next pass, or by prefill when they are many.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -144,12 +144,6 @@ class DraftCells:
                 state.written += 1
         self.runner.move(slot, sources, destinations)
         for node in (*nodes, *dropped):
-            state.release(node)
-
-    def keep_only(self, slot: int, live: Mapping[int, object] | set[int]) -> None:
-        """Free the cells of all nodes but the live ones."""
-        state = self._slots[slot]
-        for node in [node for node in state.cells if node not in live]:
             state.release(node)
 
     def reset(self, slot: int, tokens: Sequence[int]) -> None:

@@ -6,8 +6,7 @@ Laws:
   incarnations, and a request is opened again with the prompt plus everything delivered.
 - A target, old or new, that commits another token at a delivered position broke the protocol.
 - A commit of a retired incarnation is ignored: nobody speaks for a target that is gone.
-- One final: the target's end or the coordinator's own (`finish`), whichever comes first; what
-  arrives after it is ignored.
+- One final, the target's; what arrives after it is ignored.
 """
 
 from collections.abc import Sequence
@@ -41,7 +40,6 @@ class Ledger:
     def __init__(self, request: RequestId, prompt: Sequence[int]) -> None:
         self.request = request
         self._log = CommitLog(prompt)
-        self._prompt_length = len(prompt)
         self._incarnation: int | None = None
         self._retired: int | None = None
 
@@ -54,11 +52,6 @@ class Ledger:
     def length(self) -> int:
         """How many tokens there are, the prompt included."""
         return self._log.length
-
-    @property
-    def delivered(self) -> tuple[int, ...]:
-        """The output delivered so far."""
-        return self._log.since(self._prompt_length)
 
     @property
     def final(self) -> Final | None:
@@ -87,10 +80,6 @@ class Ledger:
         """Retire the target incarnation that spoke last; returns the tokens to open the request with."""
         self._retired = self._incarnation
         return self._log.since(0)
-
-    def finish(self, final: Final) -> None:
-        """End the request on the coordinator's side (a stop string, an abort); the first reason stays."""
-        self._log.finish(final)
 
     def _check_end(self, commit: Commit) -> None:
         end = commit.start + len(commit.tokens)

@@ -96,7 +96,3 @@ class Close:
     """The request is over for this drafter: forget it."""
 
     request: RequestId
-
-
-ToTarget = Hello | Propose | Have
-ToDrafter = Attached | Commit | Close

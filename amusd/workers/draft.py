@@ -12,9 +12,9 @@ from amusd.speculation.messages import RequestId
 from amusd.transport.codec import decode_target
 from amusd.transport.link import Link, converse
 from amusd.transport.options import CLIENT_OPTIONS
+from amusd.transport.orders import order_from_wire
 from amusd.workers.draft_engine import DraftEngine, TargetJoined, TargetLeft, TargetSaid
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
-from amusd.workers.service import order_from_wire
 
 RECONNECT_SECONDS_MIN = 0.05
 RECONNECT_SECONDS_MAX = 1.0

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
@@ -28,7 +29,7 @@ class Stop:
     """The event that ends an engine."""
 
 
-class Engine(threading.Thread, Generic[E]):
+class Engine(ABC, threading.Thread, Generic[E]):
     """A thread with an inbox; a subclass loads its model and decides what to do next.
 
     Args:
@@ -103,18 +104,18 @@ class Engine(threading.Thread, Generic[E]):
         """Seconds on a monotonic clock."""
         return time.monotonic()
 
+    @abstractmethod
     def load(self) -> None:
         """Load the model; called once, first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait_seconds(self) -> float | None:
         """How long to wait for the next event before working: None for ever, 0 not at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_event(self, event: E) -> None:
         """Change the state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def work(self) -> None:
         """Do one step, if there is one to do."""
-        raise NotImplementedError

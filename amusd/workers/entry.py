@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 
 SWITCH_INTERVAL_SECONDS = 0.0005  # the default, 5 ms, would let one thread hold a frame back for half a pass
 VERSIONS = ("torch", "transformers", "grpcio", "protobuf", "msgpack")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a worker serves, and what it tells about itself.
+
+    Attributes:
+        details: filled while the model loads.
+        services: full name to a function that adds it to a server.
+    """
+
+    role: str
+    engine: Engine[Any]
+    incarnation: int
+    recorder: Recorder
+    details: dict[str, Any]
+    services: dict[str, Callable[[grpc.aio.Server], None]]
 
 
 class RunningWorker:
@@ -93,7 +111,8 @@ async def _start_target(
             TargetServicer(engine), s
         ),
     }
-    return await _serve("target", options, device, loop, engine, incarnation, recorder, details, services)
+    served = Served("target", engine, incarnation, recorder, details, services)
+    return await _serve(served, options, device, loop)
 
 
 async def _start_draft(
@@ -119,29 +138,24 @@ async def _start_draft(
     services = {
         "amusd.rpc.v1.Draft": lambda s: draft_pb2_grpc.add_DraftServicer_to_server(DraftServicer(engine), s),
     }
-    return await _serve("draft", options, device, loop, engine, incarnation, recorder, details, services)
+    served = Served("draft", engine, incarnation, recorder, details, services)
+    return await _serve(served, options, device, loop)
 
 
 async def _serve(
-    role: str,
-    options: dict[str, Any],
-    device: DeviceSpec,
-    loop: asyncio.AbstractEventLoop,
-    engine: Engine[Any],
-    incarnation: int,
-    recorder: Recorder,
-    details: dict[str, Any],
-    services: dict[str, Callable[[grpc.aio.Server], None]],
+    served: Served, options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
 ) -> RunningWorker:
     """Load on the engine's thread, then serve."""
-    engine.start()
-    await asyncio.wrap_future(engine.loaded)
-    details["versions"] = {name: importlib.metadata.version(name) for name in VERSIONS}
-    worker = WorkerServicer(role, str(device), incarnation, recorder, lambda: json.dumps(details))
+    served.engine.start()
+    await asyncio.wrap_future(served.engine.loaded)
+    details = served.details | {"versions": {name: importlib.metadata.version(name) for name in VERSIONS}}
+    worker = WorkerServicer(
+        served.role, str(device), served.incarnation, served.recorder, json.dumps(details)
+    )
     services = {
-        **services,
+        **served.services,
         "amusd.rpc.v1.Worker": lambda server: common_pb2_grpc.add_WorkerServicer_to_server(worker, server),
     }
     host = options.get("host", "127.0.0.1")
     server, port = await start_server(host, options.get("port", 0), services)
-    return RunningWorker(loop, server, engine, f"{host}:{port}")
+    return RunningWorker(loop, server, served.engine, f"{host}:{port}")

@@ -11,8 +11,8 @@ from amusd.rpc.v1 import target_pb2, target_pb2_grpc
 from amusd.speculation.messages import DrafterId, Have, Hello, RequestId
 from amusd.transport.codec import decode_drafter
 from amusd.transport.link import Link, converse
+from amusd.transport.orders import order_from_wire
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
-from amusd.workers.service import order_from_wire
 from amusd.workers.target_engine import DrafterJoined, DrafterLeft, DrafterSaid, FeedGap, TargetEngine
 
 

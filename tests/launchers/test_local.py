@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from amusd.devices import DeviceSpec, usable_cores
-from amusd.errors import InputError, ModelError, WorkerError
+from amusd.errors import DeviceError, InputError, ModelError, WorkerError
 from amusd.launchers.base import WorkerSpec
 from amusd.launchers.local import LocalLauncher
 
@@ -91,7 +92,8 @@ def test_a_worker_that_fails_to_load_fails_the_start_in_its_own_words(launcher, 
 
 
 def test_a_core_that_does_not_exist_is_named(launcher, spec):
-    with pytest.raises(InputError, match=r"cpu:4095: not all of these cores exist here; choose from cpu:"):
+    message = rf"^target_devices: cpu:4095: on {socket.gethostname()}: not all of these cores exist here"
+    with pytest.raises(DeviceError, match=message):
         launcher.start([WorkerSpec("target", 0, DeviceSpec("cpu", (4095,)), ())])
 
 

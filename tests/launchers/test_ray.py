@@ -1,7 +1,9 @@
 """One small cluster for the whole file: a start takes seconds."""
 
 import os
+import re
 import signal
+import socket
 import time
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ import ray
 import amusd.launchers.ray as launchers_ray
 import amusd.launchers.ray_cluster as launchers_ray_cluster
 from amusd.devices import DeviceSpec, Inventory, usable_cores
-from amusd.errors import InputError, ModelError, WorkerError
+from amusd.errors import DeviceError, InputError, ModelError, WorkerError
 from amusd.launchers.ray import RayLauncher
 
 pytestmark = pytest.mark.timeout(180)
@@ -80,6 +82,47 @@ def test_a_second_launcher_shares_the_cluster_and_leaves_it(launcher, spec, ask,
     assert ask(launcher.address("target", 0))["pid"] == launcher.pid("target", 0)
 
 
+def test_in_a_cluster_of_others_the_node_says_that_it_has_no_such_core(launcher, spec):
+    address = ray.nodes()[0]["NodeManagerAddress"]
+    where = re.escape(f"on {socket.gethostname()} ({address})")
+    second = RayLauncher()
+    assert second.elsewhere
+    message = rf"^target_devices: cpu:4095: {where}: not all of these cores exist here; choose from cpu:0"
+    with pytest.raises(DeviceError, match=message):
+        second.start([replace(spec("target"), device=DeviceSpec("cpu", (4095,)))])
+
+
+def test_in_a_cluster_of_others_two_models_on_one_core_of_a_node_are_refused(launcher, spec):
+    core = spec("target").device
+    with pytest.raises(
+        DeviceError, match=rf"^draft_devices: {core}: .*{core} is already given to target_devices"
+    ):
+        RayLauncher().start([spec("target"), replace(spec("draft"), device=core)])
+
+
+def test_each_worker_learns_which_cores_the_target_has_on_its_node(spec):
+    target, draft = (replace(spec(role), device=DeviceSpec("cpu", (3,))) for role in ("target", "draft"))
+    assert launchers_ray.check_cores([target, draft], ["a", "b"]) == [(3,), ()]
+    other = replace(draft, device=DeviceSpec("cpu", (4,)))
+    assert launchers_ray.check_cores([target, other], ["a", "a"]) == [(3,), (3,)]
+
+
+def test_more_gpus_than_a_cluster_has_are_refused_at_once(launcher, spec):
+    many = replace(spec("draft"), device=DeviceSpec("cuda", (0, 1, 2)))
+    with pytest.raises(
+        DeviceError, match=r"^draft_devices: cuda:0,cuda:1,cuda:2: the Ray cluster has 2 GPUs"
+    ):
+        RayLauncher().start([spec("target"), many])
+
+
+def test_our_own_cluster_is_on_this_machine_and_a_named_one_may_not_be(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    assert not RayLauncher().elsewhere
+    assert RayLauncher(address="10.0.0.1:6379").elsewhere
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert RayLauncher().elsewhere
+
+
 @pytest.mark.parametrize(
     ("fail", "kind", "message"),
     [
@@ -112,6 +155,17 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once(spec, address):
         RayLauncher(address=address).start([spec()])
 
 
+def test_a_cluster_that_wants_a_token_says_how_to_give_it(spec, monkeypatch):
+    def refuse(**_):
+        raise ConnectionError("Failed to connect") from RuntimeError(
+            "ray.exceptions.AuthenticationError: ..."
+        )
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(InputError, match=r"^ray_address: auto: cannot .*: set RAY_AUTH_MODE=token"):
+        RayLauncher(address="auto").start([spec()])
+
+
 @pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "host:port", "host:99999", "a b:1"])
 def test_what_is_no_address_is_told_the_form_of_one(spec, address):
     with pytest.raises(InputError) as refused:
@@ -119,15 +173,32 @@ def test_what_is_no_address_is_told_the_form_of_one(spec, address):
     assert str(refused.value) == f"ray_address: {address}: give host:port, or auto"
 
 
-@pytest.mark.parametrize(
-    ("ending", "stop", "code"), [("wait", signal.SIGINT, None), ("exit-on-term", signal.SIGTERM, 143)]
-)
-def test_nothing_outlives_ctrl_c_or_termination(driver, ending, stop, code):
-    script = driver("ray", ending)
+def test_nothing_outlives_ctrl_c(driver, eventually):
+    script = driver("ray", "wait")
     script.pids()
     started = time.monotonic()
-    os.killpg(script.process.pid, stop)  # as a terminal does: the whole group
+    os.killpg(script.process.pid, signal.SIGINT)  # as a terminal does: the whole group
     script.process.wait(timeout=60)
     assert script.descendants() == []
-    assert code is None or script.process.returncode == code
     assert time.monotonic() - started < 20
+
+
+def test_termination_ends_a_script_as_it_wants_and_nothing_outlives_it(driver):
+    script = driver("ray", "exit-on-term")
+    script.pids()
+    script.process.send_signal(signal.SIGTERM)
+    assert script.process.wait(timeout=60) == 143
+    assert script.descendants() == []
+    assert "SIGTERM received" not in script.process.stderr.read()  # Ray's handler, which aborts after 3 s
+
+
+def test_nothing_outlives_a_script_whose_ray_has_gone(driver):
+    script = driver("ray", "exit-on-term")
+    script.pids()
+    daemons = [it for it in script.descendants() if it.name() in ("raylet", "gcs_server")]
+    for daemon in daemons:  # as `timeout` does, whose signal reaches all of them
+        daemon.terminate()
+    psutil.wait_procs(daemons, timeout=20)
+    script.process.terminate()
+    script.process.wait(timeout=40)  # Ray itself would look for its daemons for a minute
+    assert script.descendants() == []

@@ -5,15 +5,16 @@ import sys
 
 import pytest
 
+from amusd.devices import usable_cores
 from amusd.launchers.base import WorkerSpec
 from amusd.launchers.report import Ready, parse_report
 from amusd.launchers.worker_main import main
 
 
-def run_by_hand(spec: WorkerSpec) -> subprocess.Popen:
+def run_by_hand(spec: WorkerSpec, **more) -> subprocess.Popen:
     command = [sys.executable, "-m", "amusd.launchers.worker_main", spec.role]
     return subprocess.Popen(
-        [*command, "--spec", json.dumps(spec.payload())],
+        [*command, "--spec", json.dumps(spec.payload() | more)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -28,6 +29,14 @@ def test_a_worker_started_by_hand_reports_to_stdout_and_ends_on_a_signal(spec, a
         assert ask(report.address)["pid"] == report.pid == worker.pid
         worker.send_signal(stop)
         assert worker.wait(timeout=20) == 0
+
+
+def test_a_worker_without_io_cores_keeps_off_those_of_the_target(spec, ask):
+    first, *others = usable_cores()
+    with run_by_hand(spec("draft"), io_cores=[], avoided_cores=[first]) as worker:
+        facts = ask(parse_report(worker.stdout.readline()).address)
+        worker.terminate()
+    assert facts["cores"] == others
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -21,12 +21,12 @@ def test_a_token_is_delivered_once_with_its_origin(ledger: Ledger) -> None:
     again = ledger.on_commit(commit(2, 1, 2, 3))
     assert (again.tokens, again.drafted) == ((3,), (True,))
     assert ledger.on_commit(commit(2, 1, 2, 3)).tokens == ()
-    assert ledger.delivered == (1, 2, 3)
+    assert tuple(ledger.tokens) == (10, 11, 1, 2, 3)
 
 
 def test_a_gap_is_answered_with_what_the_ledger_has(ledger: Ledger) -> None:
     assert ledger.on_commit(commit(3, 5)).have == Have(REQUEST, 2)
-    assert ledger.delivered == ()
+    assert tuple(ledger.tokens) == (10, 11)
 
 
 @pytest.mark.parametrize("incarnation", [1, 2])
@@ -36,7 +36,7 @@ def test_another_token_at_a_delivered_position_is_refused_from_any_incarnation(
     ledger.on_commit(commit(2, 1, 2))
     with pytest.raises(ProtocolError, match="position 3"):
         ledger.on_commit(commit(3, 9, incarnation=incarnation))
-    assert ledger.delivered == (1, 2)
+    assert tuple(ledger.tokens) == (10, 11, 1, 2)
 
 
 def test_a_restarted_target_goes_on_from_prompt_plus_ledger(ledger: Ledger) -> None:
@@ -52,17 +52,10 @@ def test_nobody_speaks_for_a_target_that_is_gone(ledger: Ledger) -> None:
     assert ledger.length == 3
 
 
-def test_there_is_one_final(ledger: Ledger) -> None:
+def test_there_is_one_final_and_what_comes_after_it_is_ignored(ledger: Ledger) -> None:
     assert ledger.on_commit(commit(2, 1, final="stop")).final == "stop"
-    ledger.finish("abort")
-    assert ledger.final == "stop"
-    assert ledger.on_commit(commit(3, 4)).tokens == ()
-
-
-def test_what_comes_after_the_coordinators_own_end_is_ignored(ledger: Ledger) -> None:
-    ledger.finish("stop")
-    assert ledger.on_commit(commit(2, 1, final="length")).final is None
-    assert (ledger.delivered, ledger.final) == ((), "stop")
+    assert ledger.on_commit(commit(3, 4, final="length")).tokens == ()
+    assert (tuple(ledger.tokens), ledger.final) == ((10, 11, 1), "stop")
 
 
 def test_an_end_before_what_was_delivered_is_refused(ledger: Ledger) -> None:

@@ -69,7 +69,7 @@ class World:
     # The coordinator.
 
     def live(self) -> list[Order]:
-        return [order for order in self.orders.values() if order.ledger.final is None]
+        return [order for order in self.orders.values() if order.ledger.final is None and not order.aborted]
 
     def open(self, prompt: tuple[int, ...], output_max: int) -> Order | None:
         if len(self.live()) >= REQUESTS_MAX:
@@ -83,7 +83,6 @@ class World:
         return order
 
     def abort(self, order: Order) -> None:
-        order.ledger.finish("abort")
         order.aborted = True
         self.control.append(("abort", order.request, ()))
         self._close_at_drafters(order.request)
