@@ -258,7 +258,7 @@ class Experiment:
         variant = fastest(options, records, "measure")
         self._progress.begin("timeline", 1)
         self._progress.step(variant.key)
-        task = Task(self._prompts[0], temperature, 0, self._tokens)
+        task = Task(self._prompts[0], temperature, 0, self._settings.max_tokens)
         self._sessions.prepare(variant, task)
         self._sessions.run(variant, task)
         session = self._sessions.ours(variant)
