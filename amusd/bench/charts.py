@@ -34,6 +34,7 @@ CONTENDER_COLOURS: Final = {
 }
 DRAFT_COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 MARKERS: Final = "osD^vP*X"
+LINES: Final = ("-", "--", ":", "-.")
 DPI: Final = 140
 
 
@@ -185,24 +186,24 @@ def acceptance_chart(_results: Results, summary: Summary) -> Figure | None:
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(row.draft for row in summary.drafts))
-    lines = ("-", "--", ":", "-.")
     width = 0.8 / len(summary.drafts)
     for index, row in enumerate(summary.drafts):
         colour = DRAFT_COLOURS[names.index(row.draft) % len(DRAFT_COLOURS)]
         at = summary.temperatures.index(row.temperature)
-        label = f"{row.draft}, temperature {row.temperature:g}"
+        label = f"{row.draft} on the target's text, temperature {row.temperature:g}"
         depths = [(depth, value) for depth, value in enumerate(row.by_depth, 1) if value is not None]
         left.plot(
             [depth for depth, _ in depths],
             [value for _, value in depths],
             color=colour,
-            linestyle=lines[at % len(lines)],
+            linestyle=LINES[at % len(LINES)],
             marker=MARKERS[at % len(MARKERS)],
             label=label,
         )
         places = [rank - 0.4 + width * (index + 0.5) for rank in range(1, len(row.by_rank) + 1)]
-        hatch = ["", "////", "....", "xxxx"][at % len(lines)]
+        hatch = ["", "////", "....", "xxxx"][at % 4]
         right.bar(places, row.by_rank, width=width, color=colour, hatch=hatch, edgecolor="white", label=label)
+    _observed_lines(left, summary)
     left.set_xlabel("depth: tokens beyond the last committed one")
     left.set_ylabel("share accepted, where all before were")
     left.set_ylim(0, 1.03)
@@ -213,9 +214,27 @@ def acceptance_chart(_results: Results, summary: Summary) -> Figure | None:
         _plain(axis)
         axis.grid(axis="y", color="#dddddd", linewidth=0.7)
         axis.set_axisbelow(True)
-    left.legend(fontsize=8, frameon=False, loc="lower left")
+    left.legend(fontsize=7, frameon=False, loc="lower left")
     right.legend(fontsize=8, frameon=False)
     return figure
+
+
+def _observed_lines(axis: Axes, summary: Summary) -> None:
+    """Acceptance by depth as `async` saw it: of the nodes that it chose to verify."""
+    for row in summary.rows:
+        shown = [(depth, value) for depth, value in enumerate(row.by_depth, 1) if value is not None]
+        if row.contender != "async" or not shown:
+            continue
+        at = summary.temperatures.index(row.temperature)
+        axis.plot(
+            [depth for depth, _ in shown],
+            [value for _, value in shown],
+            color=VERMILION,
+            linestyle=LINES[at % len(LINES)],
+            marker=MARKERS[at % len(MARKERS)],
+            markerfacecolor="white",
+            label=f"verified by async with {row.variant.draft}, temperature {row.temperature:g}",
+        )
 
 
 def _rows(summary: Summary, temperature: float) -> list[Row]:

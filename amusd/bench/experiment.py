@@ -120,8 +120,8 @@ class Experiment:
                 self._run("tune", 0, variant, temperature, prompt)
             if temperature == self._settings.temperatures[-1]:
                 self._collect_costs(variant)
-                if BY_KEY[variant.contender].system == "amusd":
-                    self._sessions.close_one(variant)
+                if self._settings.seconds_max is None and BY_KEY[variant.contender].system == "amusd":
+                    self._sessions.close_one(variant)  # there are many, and few are measured
         for temperature in self._settings.temperatures:
             self._chosen[temperature] = [
                 self._choose([v for v in options if v.draft == draft], temperature)
@@ -258,7 +258,7 @@ class Experiment:
         variant = fastest(options, records, "measure")
         self._progress.begin("timeline", 1)
         self._progress.step(variant.key)
-        task = Task(self._prompts[0], temperature, 0, self._tokens)
+        task = Task(self._prompts[0], temperature, 0, self._settings.max_tokens)
         self._sessions.prepare(variant, task)
         self._sessions.run(variant, task)
         session = self._sessions.ours(variant)

@@ -15,7 +15,11 @@ from amusd.devices import available, other_cores, pin_thread
 from amusd.llm import LLM
 from amusd.params import SamplingParams
 
-_EXTRAS = ("rollbacks", "foreseen_corrections", "stale_nodes", "overlap", "useful_overlap")
+_EXTRAS = (
+    *("rollbacks", "corrections", "foreseen_corrections", "stale_nodes", "dropped_nodes"),
+    *("overlap", "useful_overlap"),
+)
+_COUNTS = ("depth_verified", "depth_accepted", "rank_seen", "rank_hits")
 
 
 class OurSession:
@@ -80,6 +84,7 @@ class OurSession:
             verified=verified,
             accepted=accepted,
             extras={name: float(getattr(metrics, name)) for name in _EXTRAS},
+            counts={name: list(getattr(metrics, name)) for name in _COUNTS},
         )
 
     def trace(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Record:
     verified: int
     accepted: int
     extras: dict[str, float]
+    counts: dict[str, list[int]]
     joules: float | None
     digest: str
 

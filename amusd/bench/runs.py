@@ -37,6 +37,7 @@ class Run:
         verified: drafted tokens in them.
         accepted: of those, the ones that were committed.
         extras: further numbers of our own engine.
+        counts: its counts by depth and by rank (`amusd.speculation.stats`).
     """
 
     token_ids: tuple[int, ...]
@@ -47,6 +48,7 @@ class Run:
     verified: int
     accepted: int
     extras: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Session(Protocol):

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, Final
 
 from amusd.bench.contenders import BY_KEY, CONTENDERS, Variant
-from amusd.bench.limits import HIDDEN, BoundRow, DraftRow, bound_rows, draft_row
+from amusd.bench.limits import DEPTHS_SHOWN, HIDDEN, REACHED_MIN, BoundRow, DraftRow, bound_rows, draft_row
 from amusd.bench.results import Record, Results, digest_of
 from amusd.bench.statistics import Spread, paired_ratio, spread
 
@@ -61,7 +61,8 @@ class Row:
 
     ``over_same`` and ``over_equal`` are over `transformers` on the target's devices and on all,
     ``over_alone`` over `alone` on the target's; None where those did not run. ``must_agree`` says that an
-    output other than the reference's is a defect.
+    output other than the reference's is a defect. ``by_depth`` is the acceptance of verified nodes of depth
+    1, 2, ... whose parent was accepted; None where there were too few.
     """
 
     temperature: float
@@ -74,6 +75,8 @@ class Row:
     acceptance_rate: float | None
     tokens_per_pass: float
     overlap: float | None
+    foreseen: float | None
+    by_depth: list[float | None]
     joules_per_token: float | None
     over_same: Spread | None
     over_equal: Spread | None
@@ -245,6 +248,8 @@ class _RowMaker:
                 if is_ours and contender.drafts
                 else None
             ),
+            foreseen=_foreseen(own),
+            by_depth=_by_depth(own),
             joules_per_token=sum(joules) / tokens if joules else None,
             over_same=self._over(variant, SAME_DEVICES),
             over_equal=self._over(variant, EQUAL_DEVICES),
@@ -253,6 +258,22 @@ class _RowMaker:
             agreement=self._agreement(own, is_ours),
             must_agree=must_agree,
         )
+
+
+def _foreseen(records: Sequence[Record]) -> float | None:
+    """The share of corrections that a branch already held; None where there were none."""
+    corrections = sum(record.extras.get("corrections", 0.0) for record in records)
+    foreseen = sum(record.extras.get("foreseen_corrections", 0.0) for record in records)
+    return foreseen / corrections if corrections else None
+
+
+def _by_depth(records: Sequence[Record]) -> list[float | None]:
+    counted = [record.counts for record in records if record.counts]
+    verified = [sum(column) for column in zip(*(c["depth_verified"] for c in counted), strict=True)]
+    accepted = [sum(column) for column in zip(*(c["depth_accepted"] for c in counted), strict=True)]
+    return [
+        hits / tried if tried >= REACHED_MIN else None for hits, tried in zip(accepted, verified, strict=True)
+    ][:DEPTHS_SHOWN]
 
 
 def _comparisons(records: Sequence[Record], best: dict[str, Variant], temperature: float) -> list[Comparison]:

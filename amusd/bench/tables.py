@@ -131,7 +131,14 @@ def _kinds(results: Results, summary: Summary) -> Table:
 def _sweep(summary: Summary) -> Table:
     table = _table("every draft")
     _columns(table, "temperature", "contender", "draft", "k")
-    headers = ("tokens/s", "TAR", "tokens/pass", "overlap", "over alone,\nsame target devices")
+    headers = (
+        "tokens/s",
+        "TAR",
+        "tokens/pass",
+        "overlap",
+        "foreseen\ncorrections",
+        "over alone,\nsame target devices",
+    )
     _columns(table, *headers, justify="right")
     for row in summary.sweep:
         table.add_row(
@@ -143,6 +150,7 @@ def _sweep(summary: Summary) -> Table:
             _number(row.acceptance_rate, 2),
             f"{row.tokens_per_pass:.2f}",
             _number(row.overlap, 2),
+            _number(row.foreseen, 2),
             _spread(row.over_alone, 2, summary.repeats),
         )
     return table

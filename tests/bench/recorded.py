@@ -43,7 +43,8 @@ def record(variant, repeat, temperature, prompt, seconds, **changes):
         "passes": 2 if drafted else 4,
         "verified": 4 if drafted else 0,
         "accepted": 2 if drafted else 0,
-        "extras": {"overlap": 0.5} if ours else {},
+        "extras": {"overlap": 0.5, "corrections": 4.0, "foreseen_corrections": 1.0} if ours else {},
+        "counts": {"depth_verified": [9, 6, 2], "depth_accepted": [6, 3, 1]} if ours and drafted else {},
         "joules": None,
         "digest": digest_of(OUTPUTS[temperature][prompt]),
     }

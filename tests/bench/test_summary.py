@@ -85,6 +85,14 @@ def test_acceptance_and_length_are_over_all_runs():
     assert row(summarize(recorded()), "alone [target]").acceptance_rate is None
 
 
+def test_foreseen_corrections_and_acceptance_by_depth_are_over_all_runs():
+    fast = row(summarize(recorded()), "async")
+    assert fast.foreseen == 0.25
+    assert fast.by_depth == [24 / 36, 12 / 24, None]  # of the third depth only 8 were verified
+    plain = row(summarize(recorded()), "transformers [target]")
+    assert (plain.foreseen, plain.by_depth) == (None, [])
+
+
 def test_tuning_runs_are_not_measured():
     results = recorded()
     results.records.append(record(Variant("async", "demo-large"), 5, 0.0, 0, 1e-6, phase="tune"))
