@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers.decoders import DecodeStream
+from amusd.coordinator.detokenizer import Detokenizer
 
 
 class TextStream:
@@ -18,11 +18,8 @@ class TextStream:
     """
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int], stop: Sequence[str]) -> None:
-        self._backend = tokenizer.backend_tokenizer
-        self._tokenizer = tokenizer
-        self._stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
+        self._detokenizer = Detokenizer(tokenizer, prompt)
         self._stop = tuple(stop)
-        self._ids: list[int] = []
         self._decoded = ""
         self._held: list[tuple[str, bool]] = []  # pieces not released yet, with their origin
         self.text = ""
@@ -30,8 +27,7 @@ class TextStream:
 
     def push(self, token: int, drafted: bool) -> list[tuple[str, bool]]:
         """Add a token; returns the pieces of text that are final now, each with its origin."""
-        self._ids.append(token)
-        piece = self._stream.step(self._backend, token)
+        piece = self._detokenizer.push(token)
         if not piece:
             return []
         self._decoded += piece
@@ -46,17 +42,11 @@ class TextStream:
         """No more tokens: releases what was held, and the replacement for an unfinished character."""
         if self.stopped:
             return []
-        rest = self._unfinished()
+        rest = self._detokenizer.finish()
         if rest:
             self._decoded += rest
             self._held.append((rest, False))
         return self._release(len(self._decoded) - len(self.text))
-
-    def _unfinished(self) -> str:
-        whole = str(
-            self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
-        return whole[len(self._decoded) :] if whole.startswith(self._decoded) else ""
 
     def _find_stop(self) -> int | None:
         """Where the earliest stop string begins, if one is complete. Text already out holds none."""
