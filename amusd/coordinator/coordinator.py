@@ -177,8 +177,8 @@ class Coordinator:
         for session in self.sessions:
             session.open(request)
         for draft in self.drafts:
-            if not draft.attached.is_set():
-                request.note(f"{draft.name} was not there at the start")
+            if (absence := draft.absence()) is not None:
+                request.note(f"{draft.name} {absence} at the start")
         return request
 
     async def _follow(self, request: LiveRequest, prompt: str | None) -> AsyncIterator[Chunk]:

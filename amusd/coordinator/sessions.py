@@ -138,6 +138,12 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         """Start the control stream."""
         return draft_pb2_grpc.DraftStub(channel).Control(commands)
 
+    def absence(self) -> str | None:
+        """Why a request that begins now begins without this drafter, as a predicate; None if it does not."""
+        if not self.attached.is_set():
+            return "was not there"
+        return "did not answer" if self._silent else None
+
     def open(self, request: LiveRequest) -> None:
         """Ask the drafter to draft for a request."""
         self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from tests.engine.conftest import start
 
 PARAMS = SamplingParams(temperature=1, seed=5, max_tokens=150, ignore_eos=True)
 DEADLINE_SECONDS = 60
+PAUSE_SECONDS = 1.0
 
 
 def decode(llm, prompt, at_token, act):
@@ -63,8 +65,15 @@ def test_a_killed_draft_costs_speed_only_and_is_used_again(engine, held_out, wan
 def test_a_stopped_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted):
     pid = engine.info()["draft 0"]["pid"]
     try:
-        output = decode(engine, held_out[0], 20, lambda: os.kill(pid, signal.SIGSTOP))
-        assert output.token_ids == wanted
+        outputs = [decode(engine, held_out[0], 20, lambda: os.kill(pid, signal.SIGSTOP))]
+        told = "draft 0 stopped answering at token"  # by the first request that is long enough to notice
+        until = time.monotonic() + DEADLINE_SECONDS
+        while not any(note.startswith(told) for note in outputs[-1].notes):
+            assert time.monotonic() < until
+            outputs += engine.generate(held_out[0], PARAMS)
+        outputs += engine.generate(held_out[0], PARAMS)
+        assert outputs[-1].notes == ("draft 0 did not answer at the start",)
+        assert {output.token_ids for output in outputs} == {wanted}
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: engine.generate(held_out[0], PARAMS)[0].metrics.acceptance_rate > 0)
@@ -98,6 +107,8 @@ def test_a_stopped_target_goes_on_where_it_was(engine, held_out, wanted):
 
     def pause():
         os.kill(pid, signal.SIGSTOP)
-        os.kill(pid, signal.SIGCONT)
+        threading.Timer(PAUSE_SECONDS, os.kill, (pid, signal.SIGCONT)).start()
 
+    started = time.monotonic()
     assert decode(engine, held_out[0], 20, pause).token_ids == wanted
+    assert time.monotonic() - started > PAUSE_SECONDS
