@@ -105,7 +105,7 @@ def test_a_perfect_and_fast_drafter_fills_every_pass():
     )
     result = simulate(of).result
     assert result.acceptance_rate == 1.0
-    assert result.passes <= 200 // 8 + 1  # the first pass finds nothing drafted yet
+    assert result.passes <= 200 // 8 + 2  # the first two find little: their drafts are not worth a wait
     assert result.target_busy > 0.98
 
 
