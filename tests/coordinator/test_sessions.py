@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from amusd.coordinator.live import LiveRequest
-from amusd.coordinator.sessions import DraftSession, TargetSession
+from amusd.coordinator.sessions import DraftSession, TargetSession, as_delivered
 from amusd.errors import InputError
 from amusd.orders import Order
 from amusd.params import SamplingParams
@@ -44,6 +44,13 @@ def test_commits_go_into_the_ledger_and_to_whoever_waits(told, request_):
     assert tuple(request_.ledger.tokens) == (1, 2, 5, 6)
     assert request_.output_length == 2
     assert request_.notes == []
+
+
+def test_a_request_is_opened_again_with_everything_that_was_delivered(told, request_):
+    session, _ = told
+    session.on_reply(commit(2, 5, 6))
+    again = as_delivered(request_)
+    assert (tuple(again.tokens), again.prompt_length) == ((1, 2, 5, 6), 2)
 
 
 def test_a_target_that_was_restarted_speaks_for_the_request_and_the_old_one_no_more(told, request_):
