@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amusd.tracing import Event, Recorder, Track, chrome_trace, committed_drafts, overlap_ns
+from amusd.tracing import EVENTS_MAX, Event, Recorder, Track, chrome_trace, committed_drafts, overlap_ns
 
 
 def slices(*spans, name="pass"):
@@ -54,6 +54,23 @@ def test_a_recorder_forgets_nothing_recent_and_returns_it_in_order():
     assert recorder.since(recorder.now_ns() + 1) == []
 
 
+def test_a_slice_that_had_begun_belongs_to_what_was_done_since():
+    recorder = Recorder()
+    start = recorder.now_ns()
+    middle = recorder.now_ns()
+    recorder.record("pass", start)
+    assert middle > start
+    assert [event.name for event in recorder.since(middle)] == ["pass"]
+
+
+def test_a_recorder_holds_the_newest_events_only():
+    recorder = Recorder()
+    for number in range(EVENTS_MAX + 5):
+        recorder.mark("rollback", number=number)
+    kept = [event.arguments["number"] for event in recorder.since(0)]
+    assert kept == list(range(5, EVENTS_MAX + 5))
+
+
 def test_the_trace_draws_an_arrow_from_a_proposal_to_the_pass_that_verified_it():
     draft = Track("draft 0", (Event("draft", 1_000, 3_000, {"rows": 1, "nodes": [(1, 7)]}),), 99)
     target = Track(
@@ -72,6 +89,22 @@ def test_the_trace_draws_an_arrow_from_a_proposal_to_the_pass_that_verified_it()
     start, end = shapes["s", 0, "proposal"], shapes["f", 1, "proposal"]
     assert start["id"] == end["id"]
     assert (start["ts"], end["ts"]) == (0, 3)
+
+
+def test_an_arrow_begins_at_the_drafter_whose_incarnation_proposed_the_node():
+    proposed = {"nodes": [(1, 7)]}  # both call their node so
+    first = Track("draft 0", (Event("draft", 1_000, 2_000, proposed),), 98)
+    second = Track("draft 1", (Event("draft", 5_000, 6_000, proposed),), 99)
+    target = Track("target", (Event("pass", 7_000, 9_000, {"aliases": [(98, 1, 7)]}),))
+    arrows = [row for row in chrome_trace([first, second, target])["traceEvents"] if row["ph"] == "s"]
+    assert [(row["pid"], row["ts"]) for row in arrows] == [(0, 0)]
+
+
+def test_an_instant_keeps_what_it_says_and_is_no_slice():
+    track = Track("target", (Event("pass", 5, 9, {}), Event("pass", 9, 9, {"length": 4})))
+    assert track.slices("pass") == [track.events[0]]
+    [instant] = [row for row in chrome_trace([track])["traceEvents"] if row["ph"] == "i"]
+    assert instant["args"] == {"length": 4}
 
 
 def test_events_move_with_the_clock_of_their_process():

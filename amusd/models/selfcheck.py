@@ -15,8 +15,7 @@ from amusd.errors import ModelError
 from amusd.models.loading import LoadedModel
 from amusd.models.runner import CPU_BLOCK_CELLS, Rows, Runner
 
-WIDTHS = (1, 4, 8, 16)
-BATCHES = (2, 4, 8)
+REQUESTS_TRIED_MAX = 32  # so that start-up stays quick; 32 requests of 16 rows are 512 rows
 BLOCKS = (16, 64, 512)
 _PREFIX = 21  # tokens before the compared ones; not a multiple of 4, so that prefill has a padded tail
 _STEPS = 16
@@ -36,7 +35,9 @@ class SelfCheck:
         block_agrees: whether longer padding leaves the bits as they are.
         blocks: other paddings that would do.
         widths: rows of a pass that agree.
+        widths_tried: of those that the engine may use.
         batches: numbers of slots in a pass that agree.
+        batches_tried: of those that the engine may use.
         prefill: whether prefill writes the cells that decoding writes.
         reason: why the model cannot be exact at all; empty if it can.
     """
@@ -45,6 +46,7 @@ class SelfCheck:
     block_agrees: bool
     blocks: tuple[int, ...]
     widths: tuple[int, ...]
+    widths_tried: tuple[int, ...]
     batches: tuple[int, ...]
     batches_tried: tuple[int, ...]
     prefill: bool
@@ -53,7 +55,7 @@ class SelfCheck:
     @property
     def exact(self) -> bool:
         """Whether every shape that was tried agrees: then output is the same bytes in every mode."""
-        shapes = self.widths == WIDTHS and self.batches == self.batches_tried
+        shapes = self.widths == self.widths_tried and self.batches == self.batches_tried
         return shapes and self.block_agrees and self.prefill and not self.reason
 
     def lines(self) -> list[str]:
@@ -65,43 +67,57 @@ class SelfCheck:
             verdict,
             f"attended length in blocks of {self.block}: {'agree' if self.block_agrees else 'DIFFER'}"
             f" (of {_join(BLOCKS)}, agree: {_join(self.blocks)})",
-            f"rows per pass that agree: {_join(self.widths)} of {_join(WIDTHS)}",
+            f"rows per pass that agree: {_join(self.widths)} of {_join(self.widths_tried)}",
             f"requests per pass that agree: {_join(self.batches)} of {_join(self.batches_tried)}",
             f"prefill and decoding: {'agree' if self.prefill else 'DIFFER'}",
         ]
 
 
-def self_check(runner: Runner) -> SelfCheck:
+def self_check(runner: Runner, rows_max: int = _STEPS) -> SelfCheck:
     """Compare the shapes of passes on the runner's model; the runner's own cells are left alone.
+
+    Args:
+        runner: as it is used; it says how many slots a pass may have.
+        rows_max: most rows of one slot in a pass.
 
     Raises:
         ModelError: the model ignores masks, positions or cells, so it cannot be run as trees.
     """
     loaded, block = runner.loaded, runner.block
-    slots = min(runner.slots_max, max(BATCHES))
-    bench = _Bench(loaded, slots, block)
+    slots = min(runner.slots_max, REQUESTS_TRIED_MAX)
+    bench = _Bench(loaded, slots, block, rows_max)
     reference = bench.chain(width=1)
     decoded = bench.snapshot()
     check_honoured(runner)
-    tried = tuple(count for count in BATCHES if count <= slots)
+    widths = _tried((1, 4, 8, 16, 32, 64), min(rows_max, bench.steps))
+    batches = _tried((2, 4, 8, 16), slots) if slots > 1 else ()
+    widest = min(rows_max, _STEPS)
     blocks = _blocks_that_agree(loaded, (*BLOCKS, block))
     return SelfCheck(
         block=block,
         block_agrees=block in blocks,
         blocks=tuple(size for size in BLOCKS if size in blocks),
-        widths=tuple(width for width in WIDTHS if torch.equal(bench.chain(width), reference)),
-        batches=tuple(count for count in tried if torch.equal(bench.chain(_STEPS, count), reference)),
-        batches_tried=tried,
+        widths=tuple(width for width in widths if torch.equal(bench.chain(width), reference)),
+        widths_tried=widths,
+        batches=tuple(count for count in batches if torch.equal(bench.chain(widest, count), reference)),
+        batches_tried=batches,
         prefill=bench.prefill_writes(decoded) and _chunks_agree(loaded, block),
         reason="" if loaded.exact else loaded.inexact_because,
     )
 
 
+def _tried(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
+    """The sizes below the largest, where kernels change, and the largest."""
+    return (*(size for size in sizes if size < largest), largest)
+
+
 class _Bench:
     """Random requests of different lengths, decoded in chains of any width."""
 
-    def __init__(self, loaded: LoadedModel, slots: int, block: int) -> None:
-        context = _PREFIX + _STEPS
+    def __init__(self, loaded: LoadedModel, slots: int, block: int, rows_max: int) -> None:
+        room = (loaded.context or _PREFIX + rows_max) - _PREFIX
+        self.steps = min(max(_STEPS, rows_max), max(_STEPS, room))
+        context = _PREFIX + self.steps
         self.runner = Runner(loaded, slots=slots, context=context, block=block)
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(loaded.vocabulary_size, (slots, context), generator=generator)
@@ -112,7 +128,7 @@ class _Bench:
 
     def start(self, slot: int) -> int:
         """Position of a slot's first compared row; ragged on purpose."""
-        return _PREFIX - slot
+        return _PREFIX - slot % _STEPS
 
     def rows(self, slot: int, done: int, width: int) -> Rows:
         """A chain of `width` tokens behind the first `done` compared ones."""
@@ -122,16 +138,17 @@ class _Bench:
         return Rows(slot, self.tokens[slot][first : first + width], cells, cells, range(first), paths)
 
     def chain(self, width: int, slots: int = 1) -> Tensor:
-        """[_STEPS, vocabulary] logits of slot 0, `width` tokens a pass, `slots` requests in each pass."""
+        """[steps, vocabulary] logits of slot 0, `width` tokens a pass, `slots` requests in each pass."""
         parts = []
-        for done in range(0, _STEPS, width):
-            logits = self.runner.forward([self.rows(slot, done, width) for slot in range(slots)])
-            parts.append(logits[0, :width])
+        for done in range(0, self.steps, width):
+            count = min(width, self.steps - done)
+            logits = self.runner.forward([self.rows(slot, done, count) for slot in range(slots)])
+            parts.append(logits[0, :count])
         return torch.cat(parts)
 
     def snapshot(self) -> list[Tensor]:
         """Copies of the written cells of slot 0, all layers."""
-        layers = self.runner.cells.snapshot(0, range(_PREFIX + _STEPS))
+        layers = self.runner.cells.snapshot(0, range(_PREFIX + self.steps))
         return [tensor for layer in layers for tensor in layer]
 
     def prefill_writes(self, cells: list[Tensor]) -> bool:
@@ -198,7 +215,7 @@ def check_honoured(runner: Runner) -> None:
     """
     if runner.loaded.lean is not None:
         return
-    bench = _Bench(runner.loaded, 1, runner.block)
+    bench = _Bench(runner.loaded, 1, runner.block, 1)
     chain, runner, first = bench.chain(width=1), bench.runner, bench.start(0)
     tokens = bench.tokens[0]
     trunk, left, right = tokens[:first], tokens[first : first + 2], tokens[first + 2 : first + 4]

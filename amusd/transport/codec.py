@@ -32,9 +32,9 @@ DrafterMessage = Hello | Propose | Have
 TargetMessage = Attached | Commit | Close
 
 
-def pack(value: object) -> bytes:
-    """Msgpack bytes of plain values; scores travel as float32."""
-    return bytes(msgpack.packb(value, use_single_float=True))
+def pack(value: object, *, single_floats: bool = False) -> bytes:
+    """Msgpack bytes of plain values; floats in four bytes where four are enough, as for scores."""
+    return bytes(msgpack.packb(value, use_single_float=single_floats))
 
 
 def unpack(payload: bytes, sender: str) -> Any:
@@ -101,7 +101,9 @@ def encode_drafter(messages: Sequence[DrafterMessage]) -> list[target_pb2.Drafte
             [node.token for node in nodes],
             [node.score for node in nodes],
         ]
-        frames.append(target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=pack(columns))))
+        frames.append(
+            target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=pack(columns, single_floats=True)))
+        )
     return frames
 
 

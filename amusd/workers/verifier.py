@@ -195,6 +195,7 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
     if options["verify"] == "rows":
         slots += BRANCHES_MAX * slots
     runner = Runner(loaded, slots=slots, context=context)
-    check = self_check(runner)
-    costs = CostCurve(time_passes(runner, options["num_speculative_tokens"] + 1), loaded.rows_multiple)
+    rows_max = options["num_speculative_tokens"] + 1
+    check = self_check(runner, 1 if options["mode"] == "alone" else rows_max)
+    costs = CostCurve(time_passes(runner, rows_max), loaded.rows_multiple)
     return Verifier(runner, check, costs, min(options["vocabulary_size"], loaded.vocabulary_size))

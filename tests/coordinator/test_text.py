@@ -53,6 +53,23 @@ def test_text_that_may_become_a_stop_string_is_held_back(tokenizer):
     assert "".join(p for t in tokenizer.encode("d") for p, _ in out.push(t, False)) == "abd"
 
 
+def test_a_token_is_cut_where_a_stop_string_may_begin(tokenizer):
+    [token] = tokenizer.encode("self")
+    out = TextStream(tokenizer, tokenizer.encode("x = "), ("lfx", "zzz"))
+    assert out.push(token, True) == [("se", True)]
+    assert [span for t in tokenizer.encode("y") for span in out.push(t, False)] == [
+        ("lf", True),
+        ("y", False),
+    ]
+
+
+def test_the_earliest_of_several_stop_strings_in_one_token_counts(tokenizer):
+    [token] = tokenizer.encode("self")
+    out = TextStream(tokenizer, tokenizer.encode("x = "), ("f", "e", "l"))
+    assert out.push(token, False) == [("s", False)]
+    assert out.stopped
+
+
 def test_an_unfinished_character_is_replaced_at_the_end(tokenizer):
     first_bytes = tokenizer.encode("🙂")[:1]
     out = TextStream(tokenizer, tokenizer.encode("x"), ())

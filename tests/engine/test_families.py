@@ -33,7 +33,7 @@ SIZES = {"slots": 2, "context": 64, "block": 64}
 BRANCHING = {"slots": 8, "context": 64, "block": 64}  # branches that are verified apart take slots
 TURN_SECONDS = 0.002  # by the clock that policies see: async may lose patience, sync never does
 DRAFTER = 1
-NO_CHECK = SelfCheck(64, True, (), (), (), (), True, "")  # a verifier only describes it
+NO_CHECK = SelfCheck(64, True, (), (), (), (), (), True, "")  # a verifier only describes it
 pytestmark = pytest.mark.parametrize("family", FAMILIES)
 ways = pytest.mark.parametrize(
     ("mode", "verify"),

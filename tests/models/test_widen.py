@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from amusd.devices import DeviceSpec
 from amusd.errors import InputError, ModelError
-from amusd.models import widen
+from amusd.models import ModelSpec, load_model, widen
+from amusd.models.loading import Dtype
 from amusd.models.sizes import ffn_size
 from tests.models.families import plain_model, random_tokens
 
@@ -62,3 +64,19 @@ def test_a_widened_model_can_be_saved_and_loaded(tmp_path: object) -> None:
     model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert torch.equal(logits(again), logits(model))
+
+
+def test_a_widened_bf16_target_is_no_further_from_float32_than_the_unwidened_one() -> None:
+    """In bf16 longer sums may round otherwise, so the two are close and need not be equal."""
+    tokens = torch.randint(2048, (4, 48), generator=torch.Generator().manual_seed(0))
+
+    def said(dtype: Dtype, ffn: int) -> torch.Tensor:
+        model = load_model(ModelSpec("demo", dtype=dtype, widen=ffn), DeviceSpec("cpu", (0,))).model
+        assert ffn_size(model.config) == (ffn or 1024)
+        with torch.inference_mode():
+            return model(input_ids=tokens, use_cache=False).logits.float()  # type: ignore[no-any-return]
+
+    exact, plain, wide = said("float32", 0), said("bfloat16", 0), said("bfloat16", 4096)
+    rounding = (plain - exact).norm()
+    assert (wide - exact).norm() < 1.1 * rounding
+    assert (wide - plain).norm() < 1.5 * rounding  # two independent roundings would be 1.41 apart

@@ -76,6 +76,7 @@ GOOD = [[1], [1], [5], [-3], [9], [0.5]]
         msgpack.packb([*GOOD[:1], [2], *GOOD[2:]]),
         msgpack.packb([[1, 2], *GOOD[1:]]),
         msgpack.packb([*GOOD[:1], [-1], *GOOD[2:]]),
+        msgpack.packb([[1, 1], [2, -1], *GOOD[2:]]),
         msgpack.packb([*GOOD[:2], ["5"], *GOOD[3:]]),
         msgpack.packb([*GOOD[:2], [True], *GOOD[3:]]),
         msgpack.packb([*GOOD[:4], [-1], GOOD[5]]),
@@ -87,6 +88,12 @@ def test_a_malformed_proposal_names_the_drafter(columns):
     frame = target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=columns))
     with pytest.raises(ProtocolError, match="the drafter sent"):
         codec.decode_drafter(frame)
+
+
+def test_a_column_that_is_too_long_is_refused_before_it_takes_memory():
+    payload = msgpack.packb([0] * (codec.COLUMN_VALUES_MAX + 1))
+    with pytest.raises(ProtocolError, match=r"the target sent a payload that is no msgpack: .*exceeds"):
+        codec.unpack(payload, "target")
 
 
 def test_the_well_formed_twin_of_those_is_taken():

@@ -7,6 +7,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from amusd.errors import InputError, ProtocolError
 from amusd.rpc.v1 import target_pb2, target_pb2_grpc
@@ -16,7 +17,7 @@ from amusd.transport.server import start_server
 
 
 class Echo(target_pb2_grpc.TargetServicer):
-    """Answers each Have with a Close of the same request; hangs up on request 13."""
+    """Answers each Have with a Close of the same request; ends on 12, hangs up on 13, has a bug at 14."""
 
     def __init__(self):
         self.ready_count = 0
@@ -29,8 +30,14 @@ class Echo(target_pb2_grpc.TargetServicer):
         link = Link(on_ready)
 
         async def on_message(frame):
-            if frame.have.request == 13:
-                raise ProtocolError("the drafter sent 13")
+            match frame.have.request:
+                case 12:
+                    link.close()
+                    return
+                case 13:
+                    raise ProtocolError("the drafter sent 13")
+                case 14:
+                    raise ZeroDivisionError("a bug")
             link.send([target_pb2.TargetFrame(closed=[target_pb2.Close(request=frame.have.request)])])
 
         try:
@@ -70,14 +77,52 @@ def test_a_link_says_when_it_can_take_the_next_frame():
     asyncio.run(scenario())
 
 
-def test_a_peer_at_fault_is_told_why():
+@pytest.mark.parametrize(
+    ("request_id", "code", "words"),
+    [
+        (13, grpc.StatusCode.INVALID_ARGUMENT, "the drafter sent 13"),
+        (14, grpc.StatusCode.INTERNAL, "a bug"),
+    ],
+)
+def test_a_peer_is_told_why_its_stream_broke_and_whose_fault_it_was(request_id, code, words):
     async def scenario():
         async with connected(Echo()) as (call, _, _):
-            await call.write(have(13))
+            await call.write(have(request_id))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
-            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert "13" in caught.value.details()
+            assert caught.value.code() is code
+            assert words in caught.value.details()
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_we_end_ends_for_the_peer():
+    async def scenario():
+        echo = Echo()
+        async with connected(echo) as (call, _, _):
+            await call.write(have(12))
+            assert await call.read() == grpc.aio.EOF
+            await asyncio.wait_for(echo.ended.wait(), 5)
+
+    asyncio.run(scenario())
+
+
+def test_a_link_is_closed_once_for_the_first_reason():
+    async def scenario():
+        link = Link(lambda _: None)
+        link.close(ProtocolError("first"))
+        link.close(ProtocolError("second"))
+        assert str(link.reason) == "first"
+        assert [frame async for frame in link.frames()] == []
+
+    asyncio.run(scenario())
+
+
+def test_a_frame_larger_than_grpcs_own_limit_gets_through():
+    async def scenario():
+        async with connected(Echo()) as (call, _, _):
+            await call.write(target_pb2.DrafterFrame(propose={"columns": bytes(5 << 20)}))
+            assert len((await call.read()).closed) == 1
 
     asyncio.run(scenario())
 
@@ -100,6 +145,18 @@ def test_the_server_reports_its_health():
             stub = health_pb2_grpc.HealthStub(channel)
             reply = await stub.Check(health_pb2.HealthCheckRequest(service="amusd.rpc.v1.Target"))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+    asyncio.run(scenario())
+
+
+def test_the_server_lists_its_services():
+    async def scenario():
+        async with connected(Echo()) as (_, channel, _):
+            call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+            await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            names = {service.name for service in (await call.read()).list_services_response.service}
+            assert {"amusd.rpc.v1.Target", "grpc.health.v1.Health"} <= names
+            await call.done_writing()
 
     asyncio.run(scenario())
 
