@@ -226,7 +226,7 @@ def bench(
     widen: bench_options.BenchWiden = None,
     dtype: options.DType = None,
     target_devices: options.TargetDevices = None,
-    draft_devices: options.DraftDevices = None,
+    draft_devices: bench_options.BenchDraftDevices = None,
     out: bench_options.Out = None,
     show: bench_options.ShowAgain = None,
     debug: bench_options.Tracebacks = False,

@@ -62,10 +62,11 @@ def _devices() -> Lines:
 
 def _tokenizers(engine: EngineConfig) -> Lines:
     size = len(PromptReader(engine).tokenizer)
-    if engine.draft in (None, RANDOM_DRAFT):
+    models = [draft for draft in engine.model_drafts if draft != RANDOM_DRAFT]
+    if not models:
         yield 0, f"{engine.target}: {size} tokens; there is no draft to compare with"
-    else:
-        yield 0, f"{engine.target} and {engine.draft} give the same text to each of {size} tokens"
+    for draft in models:
+        yield 0, f"{engine.target} and {draft} give the same text to each of {size} tokens"
 
 
 def _workers(engine: EngineConfig) -> Lines:

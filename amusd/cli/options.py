@@ -36,7 +36,7 @@ def flag(panel: str, name: str, *, help: str) -> Any:
     return option(panel, name, help=help, metavar=" ")
 
 
-_PROMPT, MODELS, _PLACES = "Prompt", "Models", "Where it runs"
+_PROMPT, MODELS, PLACES = "Prompt", "Models", "Where it runs"
 _DECODING, _SAMPLING, OUTPUT = "Decoding", "Sampling", "Output"
 
 Prompt = Annotated[
@@ -63,13 +63,14 @@ Target = Annotated[
     ),
 ]
 Draft = Annotated[
-    str | None,
+    list[str] | None,
     option(
         MODELS,
         "--draft",
-        metavar="MODEL|none",
+        metavar="DRAFT",
         default="demo",
-        help="The model that guesses: id, path, demo, demo-small, demo-large; none for the target alone.",
+        help="What guesses: a model (id, path, demo, demo-small, demo-large); prompt-lookup, ngram or"
+        " ngram:FILE, which need none; phrases, beside a model; none for the target alone. May be repeated.",
     ),
 ]
 Widen = Annotated[
@@ -101,19 +102,25 @@ TrustRemoteCode = Annotated[
 TargetDevices = Annotated[
     str | None,
     option(
-        _PLACES,
+        PLACES,
         "--target-devices",
         metavar="DEVICES",
         help="cuda:0; cuda:0,cuda:1 (split); cpu:0; cpu:2-5 (4 cores).",
     ),
 ]
 DraftDevices = Annotated[
-    str | None, option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
+    list[str] | None,
+    option(
+        PLACES,
+        "--draft-devices",
+        metavar="DEVICES",
+        help="The same for the draft; once for each model that drafts.",
+    ),
 ]
 Launcher = Annotated[
     str | None,
     option(
-        _PLACES,
+        PLACES,
         "--launcher",
         metavar="ray|local",
         default="ray",
@@ -123,7 +130,7 @@ Launcher = Annotated[
 RayAddress = Annotated[
     str | None,
     option(
-        _PLACES,
+        PLACES,
         "--ray-address",
         metavar="ADDRESS",
         help="Join this Ray cluster (also: RAY_ADDRESS) instead of starting one.",

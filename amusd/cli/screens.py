@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from amusd.outputs import Chunk, RequestOutput
+from amusd.outputs import Chunk, DrafterMetrics, RequestOutput
 
 DRAFTED_STYLE, OWN_STYLE = Style(color="green"), Style(bold=True)
 
@@ -166,12 +166,18 @@ def summary(output: RequestOutput, *, alone: bool) -> list[tuple[str, str]]:
         *rows,
         ("acceptance rate (TAR)", f"{metrics.acceptance_rate:.1%}"),
         ("mean acceptance length", f"{metrics.mean_acceptance_length:.2f} tokens"),
+        *((f"through {each.name}", _credit(each)) for each in metrics.drafters if len(metrics.drafters) > 1),
         ("rollbacks", f"{metrics.rollbacks}"),
         ("foreseen corrections", f"{metrics.foreseen_corrections}"),
         ("stale nodes", f"{metrics.stale_nodes}"),
         ("both sides computed", f"{metrics.overlap:.1%} of the decode time"),
         ("both usefully", f"{metrics.useful_overlap:.1%} of the decode time"),
     ]
+
+
+def _credit(drafter: DrafterMetrics) -> str:
+    """What came of one of several drafters."""
+    return f"{drafter.accepted} of {drafter.verified} verified accepted, {drafter.accepted_alone} its alone"
 
 
 def _as_object(output: RequestOutput) -> dict[str, object]:

@@ -229,9 +229,12 @@ class Coordinator:
             token_ids=tuple(output),
             finish_reason=reason,
             seed=request.order.seed,
-            metrics=request_metrics(request, len(output), target, drafts),
+            metrics=request_metrics(request, len(output), target, drafts, self._drafter_names()),
             notes=tuple(request.notes),
         )
+
+    def _drafter_names(self) -> dict[int, str]:
+        return {incarnation: draft.name for draft in self.drafts for incarnation in draft.incarnations}
 
     async def tracks(self, since_ns: int) -> tuple[Track, list[Track]]:
         """What the target and each drafter did since a moment of this process's monotonic clock."""

@@ -50,7 +50,7 @@ class Choice:
 
 def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
     """The principal chain: every other branch waits at the target's side for its turn."""
-    nodes = tree.principal_chain(nodes_max)
+    nodes = tree.principal_chain(nodes_max, estimate)
     reaches: list[float] = []
     for node in nodes:
         reaches.append((reaches[-1] if reaches else 1.0) * estimate(node))

@@ -8,27 +8,29 @@ Laws:
 - The log ends with the first end token or at the length limit, whichever comes first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from amusd.speculation.attachment import Lane
 from amusd.speculation.log import CommitLog
-from amusd.speculation.messages import Commit, DrafterId, Final, Node, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Final, Node, NodeId, RequestId
 from amusd.speculation.stats import RequestStats
 from amusd.speculation.tree import Advance, SpeculationTree, TreeNode
+
+_LOOKED_UP = NodeId(0)  # every node of a lookup's: it never names them again
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A guess below a committed token.
+    """A drafter's guess below a committed token; one that several made is several.
 
     Attributes:
-        drafter: whose it was, of several the one that came first; None for nobody's.
-        score: as claimed.
+        drafter: whose it was.
+        score: as it claimed.
         hit: whether it was the target's token.
     """
 
-    drafter: DrafterId | None
+    drafter: DrafterId
     score: float
     hit: bool
 
@@ -75,6 +77,29 @@ class TargetRequest:
             return None
         return self.tree.add(parent, node.token, node.score)
 
+    def hang(self, drafter: DrafterId, guesses: Sequence[tuple[int, int, float]]) -> None:
+        """Take the guesses of a lookup; see `TargetEndpoint.on_guess`."""
+        nodes = [self.tree.root]
+        for parent, token, score in guesses:
+            node = self.tree.add(nodes[parent + 1], token, score)
+            node.aliases[drafter, _LOOKED_UP] = score
+            nodes.append(node)
+        self.stats.drafted += len(guesses)
+        self.stats.credit(drafter).drafted += len(guesses)
+
+    def credit(self, sources: Sequence[Collection[int]], accepted_rows: Collection[int]) -> None:
+        """Count what became of verified nodes for whoever proposed them.
+
+        Args:
+            sources: [rows - 1] of each node, the numbers of its drafters.
+        """
+        for row, own in enumerate(sources, 1):
+            for source in own:
+                credit = self.stats.credit(source)
+                credit.verified += 1
+                credit.accepted += row in accepted_rows
+                credit.accepted_alone += row in accepted_rows and len(own) == 1
+
     def cut(self, emitted: Sequence[int]) -> tuple[tuple[int, ...], Final | None]:
         """Keep the emitted tokens up to the first that ends the request, inclusive."""
         for count, token in enumerate(emitted, 1):
@@ -119,8 +144,9 @@ class TargetRequest:
             siblings = sorted(parent.children.values(), key=lambda node: (-node.score, node.token))
             for rank, node in enumerate(siblings):
                 self.stats.count_guess(rank, node.token == token)
-                drafter = min(node.aliases)[0] if node.aliases else None
-                found.append(Guess(drafter, node.score, node.token == token))
+                found += [
+                    Guess(drafter, score, node.token == token) for (drafter, _), score in node.aliases.items()
+                ]
             parent = parent.children.get(token)
         return found
 

@@ -26,6 +26,7 @@ from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 
 if TYPE_CHECKING:
+    from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
 
 ControlLink = Link[target_pb2.TargetEvent]
@@ -88,7 +89,7 @@ class TargetEngine(Engine[TargetInput]):
 
     def __init__(
         self,
-        build: Callable[[], tuple["Verifier", TargetEndpoint]],
+        build: Callable[[], tuple["Verifier", TargetEndpoint, "Lookups"]],
         policy: VerifyPolicy,
         verify: Verify,
         recorder: Recorder,
@@ -105,12 +106,14 @@ class TargetEngine(Engine[TargetInput]):
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
         self._refused: list[target_pb2.TargetEvent] = []
+        self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._calibrations: dict[DrafterId, Calibration] = {}
         self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
 
     def load(self) -> None:
         """Load the model and open the log."""
-        self.verifier, self.endpoint = self._build()
+        self.verifier, self.endpoint, self._lookups = self._build()
+        self._calibrations = {drafter: Calibration() for drafter in self._lookups.drafters}
         self._policy.costs = self.verifier.costs
 
     # -- events --------------------------------------------------------------------------------
@@ -154,6 +157,7 @@ class TargetEngine(Engine[TargetInput]):
             )
             if wants_prefill:
                 self.verifier.open(order)
+                self._lookups.open(request)
                 self._prefilling.append(request)
         except ProtocolError as error:
             self._drop_coordinator(error)
@@ -176,6 +180,9 @@ class TargetEngine(Engine[TargetInput]):
             if request in members:
                 members.remove(request)
                 self.verifier.close(request)
+                self._lookups.close(request)
+        if request in self._unguessed:
+            self._unguessed.remove(request)
         self._policy.forget(request)
 
     def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
@@ -251,9 +258,9 @@ class TargetEngine(Engine[TargetInput]):
         return self._choices
 
     def _estimate(self, node: TreeNode) -> float:
-        """The chance that a node is the target's token if its parent is, by its drafter's record."""
-        drafter = min(node.aliases)[0]
-        return self._calibrations[drafter].estimate(node.score)
+        """The chance that a node is the target's token if its parent is, by its drafters' records."""
+        claims = node.aliases.items()
+        return max(self._calibrations[drafter].estimate(score) for (drafter, _), score in claims)
 
     def work(self) -> None:
         """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
@@ -262,15 +269,25 @@ class TargetEngine(Engine[TargetInput]):
         if self._decoding and self._deadline() <= self.now():
             self._pass()
         self._publish()
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """The lookups guess where logs grew, after everybody was told of it."""
+        for request in self._unguessed:
+            self._lookups.guess(self.endpoint, request, self._policy.nodes_max)
+            self._choices = None
+        self._unguessed.clear()
 
     def _prefill(self) -> None:
         request = self._prefilling[0]
         started = self._recorder.now_ns()
         done = self.verifier.prefill(request)
         self._recorder.record("prefill", started, request=request)
+        self._lookups.read(request, self.endpoint.log(request).tokens)
         if done:
             self._prefilling.remove(request)
             self._decoding.append(request)
+            self._unguessed.append(request)
             self._choices = None
 
     def _pass(self) -> None:
@@ -282,6 +299,7 @@ class TargetEngine(Engine[TargetInput]):
             for request, choice in chosen.items()
             for member in choice.nodes
             for drafter, node in member.aliases
+            if drafter in self._incarnations
         ]
         started_ns, started = self._recorder.now_ns(), self.now()
         winners = self.verifier.verify(chosen, apart=self._verify == "rows")
@@ -303,12 +321,14 @@ class TargetEngine(Engine[TargetInput]):
         if result.rolled_back:
             self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
         for guess in result.guesses:
-            if guess.drafter is not None:
-                self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+            self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+        self._lookups.learn(request, result.guesses)
         accepted = len(result.accepted_rows)
         in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
         self.verifier.keep(request, in_place, result.emitted)
-        if result.final is not None:
+        if result.final is None:
+            self._unguessed.append(request)
+        else:
             self._forget(request)
         return accepted
 
@@ -329,5 +349,8 @@ class TargetEngine(Engine[TargetInput]):
                 self._control.send(events)
 
     def _statistics(self, commit: Commit) -> target_pb2.TargetEvent:
-        values = encode_map(self.endpoint.stats(commit.request).to_dict())
-        return target_pb2.TargetEvent(statistics=target_pb2.Statistics(request=commit.request, values=values))
+        names = self._lookups.names()
+        counts = self.endpoint.stats(commit.request).to_dict()
+        counts["credits"] = [[names.get(source, source), *credit] for source, *credit in counts["credits"]]
+        statistics = target_pb2.Statistics(request=commit.request, values=encode_map(counts))
+        return target_pb2.TargetEvent(statistics=statistics)
