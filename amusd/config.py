@@ -20,8 +20,7 @@ DTypeName = Literal["auto", "bfloat16", "float32"]
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
 RANDOM_DRAFT = "random"
-PROMPT_LOOKUP, NGRAM = "prompt-lookup", "ngram"
-PHRASES = "phrases"
+PROMPT_LOOKUP, NGRAM, PHRASES = "prompt-lookup", "ngram", "phrases"
 SPECULATIVE_TOKENS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
 
@@ -112,7 +111,7 @@ class EngineConfig(BaseModel):
     _remarks: tuple[str, ...] = PrivateAttr(())
 
     def __init__(self, **values: Any) -> None:
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        values |= {name: _unlisted(values[name]) for name in ("draft", "draft_devices") if name in values}
         try:
             super().__init__(**values)  # as given: what mode alone drops is checked too
         except ValidationError as error:
@@ -139,7 +138,7 @@ class EngineConfig(BaseModel):
     @property
     def model_drafts(self) -> tuple[str, ...]:
         """Those that have a worker and a device of their own."""
-        return tuple(draft for draft in self.drafts if draft != PHRASES and not is_lookup(draft))
+        return tuple(draft for draft in self.drafts if not is_lookup(draft))
 
     @property
     def lookups(self) -> tuple[str, ...]:
@@ -154,7 +153,7 @@ class EngineConfig(BaseModel):
 
 def is_lookup(draft: str) -> bool:
     """Whether a draft needs no model."""
-    return draft in (PROMPT_LOOKUP, NGRAM) or corpus_of(draft) is not None
+    return draft in (PROMPT_LOOKUP, NGRAM, PHRASES) or corpus_of(draft) is not None
 
 
 def corpus_of(draft: str) -> str | None:
@@ -167,8 +166,15 @@ def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else value
 
 
+def _unlisted(value: Any) -> Any:
+    """A list as a tuple, or as what is in it if that is one value."""
+    if isinstance(value, list | tuple):
+        return value[0] if len(value) == 1 else tuple(value)
+    return value
+
+
 def _settle_drafts(values: dict[str, Any]) -> dict[str, Any]:
-    """Check drafts and their devices against each other; a single one becomes plain text.
+    """Check drafts and their devices against each other.
 
     Args:
         values: each valid by itself.
@@ -184,15 +190,15 @@ def _settle_drafts(values: dict[str, Any]) -> dict[str, Any]:
             raise InputError("draft", draft, "there can be one of its kind; name it once")
         if corpus_of(draft) == "":
             raise InputError("draft", draft, "name a text file after the colon, or leave the colon out")
-    models = [draft for draft in drafts if draft not in (PHRASES, NO_DRAFT) and not is_lookup(draft)]
-    if drafts.count(PHRASES) and not (models and drafts.count(PHRASES) == 1):
-        raise InputError("draft", PHRASES, "it lengthens what a model drafts; name it once, beside a model")
+    models = [draft for draft in drafts if draft != NO_DRAFT and not is_lookup(draft)]
+    if PHRASES in drafts and not models:
+        raise InputError("draft", PHRASES, "it lengthens what a model drafts; name one beside it")
     if len(devices) > 1 and len(devices) != len(models):
         remedy = f"{len(devices)} devices for {len(models)} draft models; give one for each, or none"
         raise InputError("draft_devices", ", ".join(devices), remedy)
-    plain = {"draft": drafts, "draft_devices": devices if models else ()}
-    settled = {name: value[0] if len(value) == 1 else value or None for name, value in plain.items()}
-    return values | {name: value for name, value in settled.items() if name in values}
+    if not models and "draft_devices" in values:
+        return values | {"draft_devices": None}  # nobody is there to use them
+    return values
 
 
 def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -203,7 +209,7 @@ def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tupl
     """
     values = _settle_drafts(values)
     target, mode = values.get("target", EMBEDDED_MODEL), values.get("mode")
-    if values.get("draft", EMBEDDED_MODEL) in (None, NO_DRAFT):
+    if values.get("draft", EMBEDDED_MODEL) in (None, NO_DRAFT, ()):
         if mode not in (None, "alone"):
             raise InputError("mode", mode, "needs a draft; name one, or use mode alone")
         remarks = () if mode else ("no draft: the target decodes alone (mode alone)",)

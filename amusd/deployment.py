@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amusd.config import NGRAM, PHRASES, EngineConfig, corpus_of
+from amusd.config import NGRAM, EngineConfig, corpus_of
 from amusd.devices import (
     DeviceSpec,
     Inventory,
@@ -67,12 +67,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     }
     workers = [WorkerSpec("target", 0, target, io_cores, target_options)]
     for index, (model, device) in enumerate(zip(config.model_drafts, drafts, strict=True)):
-        options = {
-            **common,
-            "model": model,
-            "revision": config.draft_revision,
-            "phrases": PHRASES in config.drafts,
-        }
+        options = {**common, "model": model, "revision": config.draft_revision}
         workers.append(WorkerSpec("draft", index, device, io_cores, options))
     return Deployment(tuple(workers), io_cores)
 

@@ -69,8 +69,8 @@ Draft = Annotated[
         "--draft",
         metavar="DRAFT",
         default="demo",
-        help="What guesses: a model (id, path, demo, demo-small, demo-large); prompt-lookup, ngram or"
-        " ngram:FILE, which need none; phrases, beside a model; none for the target alone. May be repeated.",
+        help="What guesses: a model (id, path, demo, demo-small, demo-large), prompt-lookup, ngram,"
+        " ngram:FILE, phrases, none; may be repeated.",
     ),
 ]
 Widen = Annotated[

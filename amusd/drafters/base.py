@@ -18,7 +18,7 @@ Candidates = list[tuple[int, float]]
 """(token, score) pairs, best first; a score estimates P(token | parent path) and is in (0, 1]."""
 
 Guesses = list[tuple[int, int, float]]
-"""(parent, token, score) triples, parents first; a parent is a place in the list, or -1 for the log's end."""
+"""(parent, token, score) triples, parents first; a parent is a place in the list, or -1: where they begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Lookup(Protocol):
         """The log goes on with these tokens, the prompt's first."""
 
     def guess(self, request: RequestId, depth: int) -> Guesses:
-        """What may come next, at most `depth` tokens deep and `depth` x `LOOKUP_BRANCHES_MAX` in all.
+        """What may follow the log, at most `depth` tokens deep and `depth` x `LOOKUP_BRANCHES_MAX` in all.
 
         Args:
             depth: at least 1.

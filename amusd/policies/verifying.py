@@ -41,6 +41,7 @@ class VerifyPolicy(Protocol):
         *,
         drafters: int,
         now: float,
+        drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
         """When the next pass starts at the latest; `now` or earlier means at once.
 
@@ -48,6 +49,8 @@ class VerifyPolicy(Protocol):
             rooms: nodes that each request can still use before its length ends it.
             drafters: how many are attached.
             now: seconds on the clock of the answer.
+            drafted: how many nodes of each choice, from the first on, came from attached drafters, from whom
+                more may be awaited; the others were looked up. None: all.
         """
 
     def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:

@@ -77,9 +77,9 @@ class TargetRequest:
             return None
         return self.tree.add(parent, node.token, node.score)
 
-    def hang(self, drafter: DrafterId, guesses: Sequence[tuple[int, int, float]]) -> None:
+    def hang(self, drafter: DrafterId, guesses: Sequence[tuple[int, int, float]], below: TreeNode) -> None:
         """Take the guesses of a lookup; see `TargetEndpoint.on_guess`."""
-        nodes = [self.tree.root]
+        nodes = [below]
         for parent, token, score in guesses:
             node = self.tree.add(nodes[parent + 1], token, score)
             node.aliases[drafter, _LOOKED_UP] = score

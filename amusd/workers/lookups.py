@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from amusd.config import corpus_of
+from amusd.config import PHRASES, PROMPT_LOOKUP, corpus_of
 from amusd.drafters.base import Lookup
 from amusd.drafters.ngram import NgramLookup
+from amusd.drafters.phrases import Phrases
 from amusd.drafters.prompt_lookup import PromptLookup
 from amusd.errors import InputError
 from amusd.policies.asking import Asking
+from amusd.policies.choices import Choice
 from amusd.speculation.messages import DrafterId, RequestId
 from amusd.speculation.target import Guess, TargetEndpoint
+from amusd.speculation.tree import TreeNode
 
 READ_TOKENS_MAX: Final = 256  # of a prompt in one turn, as with prefill
 
@@ -37,6 +40,9 @@ class Lookups:
     def __init__(self, lookups: Sequence[Lookup] = ()) -> None:
         self._lookups = {DrafterId(-number): lookup for number, lookup in enumerate(lookups, 1)}
         self._requests: dict[RequestId, _Request] = {}
+        self._phrases = next(
+            ((drafter, it) for drafter, it in self._lookups.items() if isinstance(it, Phrases)), None
+        )
 
     @property
     def drafters(self) -> Collection[DrafterId]:
@@ -81,6 +87,30 @@ class Lookups:
                 guesses = self._lookups[drafter].guess(request, depth)
                 endpoint.on_guess(drafter, request, guesses)
 
+    @property
+    def can_lengthen(self) -> bool:
+        """Whether there are phrases."""
+        return self._phrases is not None
+
+    def lengthen(
+        self, endpoint: TargetEndpoint, request: RequestId, chain: Sequence[TreeNode], nodes_max: int
+    ) -> None:
+        """Hang phrases below the last node of a drafted chain that has room for more."""
+        depth = min(nodes_max, endpoint.room(request)) - len(chain)
+        if self._phrases is not None and chain and depth > 0:
+            path = [node.token for node in chain]
+            guesses = self._phrases[1].lengthen(request, path, depth)
+            endpoint.on_guess(self._phrases[0], request, guesses, chain[-1])
+
+    def reject(self, request: RequestId, choice: Choice, accepted_rows: Collection[int]) -> None:
+        """A pass verified a choice of nodes, and took some; to be called before the next guess."""
+        if self._phrases is not None:
+            for rows in choice.chains():
+                taken = sum(row in accepted_rows for row in rows)
+                if taken < len(rows):
+                    tokens = [choice.nodes[row - 1].token for row in rows]
+                    self._phrases[1].reject(request, tokens, taken)
+
     def learn(self, request: RequestId, guesses: Sequence[Guess]) -> None:
         """A commit showed which guesses were right."""
         askings = self._requests[request].askings if self._lookups else {}
@@ -102,8 +132,10 @@ def load_lookups(options: Mapping[str, Any], vocabulary_size: int) -> Lookups:
     """
     made: list[Lookup] = []
     for name in options["lookups"]:
-        if name == PromptLookup.name:
+        if name == PROMPT_LOOKUP:
             made.append(PromptLookup())
+        elif name == PHRASES:
+            made.append(Phrases())
         else:
             corpus = corpus_of(name)
             tokens = [] if corpus is None else _read(corpus, options)

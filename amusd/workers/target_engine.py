@@ -7,6 +7,7 @@ stream what is newest.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, assert_never
 
 from amusd.errors import AmusdError, InputError, ProtocolError
@@ -243,7 +244,21 @@ class TargetEngine(Engine[TargetInput]):
             {request: self.endpoint.room(request) for request in self._decoding},
             drafters=len(self._drafters),
             now=self.now(),
+            drafted=self._count_drafted() if self._lookups.drafters else None,
         )
+
+    def _count_drafted(self) -> dict[RequestId, int]:
+        """How many nodes of each choice, from the first on, came over a link."""
+        counts = {}
+        for request, choice in self._choose().items():
+            drafted = list(takewhile(self._is_drafted, choice.nodes))
+            rivals = self.endpoint.tree(request).root.children.values() if not drafted else ()
+            # A drafter that was overruled has spoken: what it says next begins elsewhere.
+            counts[request] = len(choice.nodes) if any(map(self._is_drafted, rivals)) else len(drafted)
+        return counts
+
+    def _is_drafted(self, node: TreeNode) -> bool:
+        return any(drafter in self._drafters for drafter, _ in node.aliases)
 
     def _choose(self) -> dict[RequestId, Choice]:
         """The nodes of each request that a pass could verify now, in the order of taking them."""
@@ -291,7 +306,7 @@ class TargetEngine(Engine[TargetInput]):
             self._choices = None
 
     def _pass(self) -> None:
-        chosen = self._choose()
+        chosen = self._lengthened(self._choose())
         widths = self._policy.widths({request: choice.reaches for request, choice in chosen.items()})
         chosen = {request: choice.first(widths[request]) for request, choice in chosen.items()}
         aliases = [
@@ -314,6 +329,15 @@ class TargetEngine(Engine[TargetInput]):
         self._choices = None
         self._policy.on_pass(verified, accepted, started, ended)
 
+    def _lengthened(self, chosen: dict[RequestId, Choice]) -> dict[RequestId, Choice]:
+        """The choices, with phrases after their last nodes where there is room."""
+        if self._verify == "chain" and self._lookups.can_lengthen:
+            for request, choice in chosen.items():
+                self._lookups.lengthen(self.endpoint, request, choice.nodes, self._policy.nodes_max)
+            self._choices = None
+            return self._choose()
+        return chosen
+
     def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
         """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
         result = self.endpoint.on_verified(request, choice.nodes, choice.parents, winners)
@@ -323,6 +347,7 @@ class TargetEngine(Engine[TargetInput]):
         for guess in result.guesses:
             self._calibrations[guess.drafter].observe(guess.score, guess.hit)
         self._lookups.learn(request, result.guesses)
+        self._lookups.reject(request, choice, result.accepted_rows)
         accepted = len(result.accepted_rows)
         in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
         self.verifier.keep(request, in_place, result.emitted)
