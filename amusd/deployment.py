@@ -44,7 +44,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     inventory = available()
     target, drafts = _devices(config, inventory)
     if not elsewhere:
-        check_devices(target, drafts, inventory)
+        check_devices(target, drafts, inventory, share_gpu=config.share_gpu)
     io_cores = other_cores(target, inventory)
     common: dict[str, Any] = {
         "mode": config.mode,

@@ -117,6 +117,7 @@ DraftDevices = Annotated[
         help="The same for the draft; once for each model that drafts.",
     ),
 ]
+ShareGpu = Annotated[bool, flag(_PLACES, "--share-gpu", help="Let both models share a GPU (local launcher).")]
 Launcher = Annotated[
     str | None,
     option(
