@@ -230,7 +230,7 @@ def bench(
     widen: bench_options.BenchWiden = None,
     dtype: options.DType = None,
     target_devices: options.TargetDevices = None,
-    draft_devices: bench_options.BenchDraftDevices = None,
+    draft_devices: options.DraftDevice = None,
     out: bench_options.Out = None,
     show: bench_options.ShowAgain = None,
     debug: bench_options.Tracebacks = False,

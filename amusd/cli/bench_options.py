@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from amusd.cli.options import MODELS, OUTPUT, PLACES, flag, option, whole_number
+from amusd.cli.options import MODELS, OUTPUT, flag, option, whole_number
 
 _RUNS = "What is run"
 
@@ -92,9 +92,6 @@ Drafts = Annotated[
         default="demo-small and demo-large; quick demo-large",
         help="A model that guesses; may be given several times, and each contender is shown with its best.",
     ),
-]
-BenchDraftDevices = Annotated[
-    str | None, option(PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
 ]
 BenchWiden = Annotated[
     int | None,

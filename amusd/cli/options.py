@@ -36,7 +36,7 @@ def flag(panel: str, name: str, *, help: str) -> Any:
     return option(panel, name, help=help, metavar=" ")
 
 
-_PROMPT, MODELS, PLACES = "Prompt", "Models", "Where it runs"
+_PROMPT, MODELS, _PLACES = "Prompt", "Models", "Where it runs"
 _DECODING, _SAMPLING, OUTPUT = "Decoding", "Sampling", "Output"
 
 Prompt = Annotated[
@@ -102,7 +102,7 @@ TrustRemoteCode = Annotated[
 TargetDevices = Annotated[
     str | None,
     option(
-        PLACES,
+        _PLACES,
         "--target-devices",
         metavar="DEVICES",
         help="cuda:0; cuda:0,cuda:1 (split); cpu:0; cpu:2-5 (4 cores).",
@@ -111,17 +111,20 @@ TargetDevices = Annotated[
 DraftDevices = Annotated[
     list[str] | None,
     option(
-        PLACES,
+        _PLACES,
         "--draft-devices",
         metavar="DEVICES",
         help="The same for the draft; once for each model that drafts.",
     ),
 ]
+DraftDevice = Annotated[
+    str | None, option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
+]
 ShareGpu = Annotated[bool, flag(_PLACES, "--share-gpu", help="Let both models share a GPU (local launcher).")]
 Launcher = Annotated[
     str | None,
     option(
-        PLACES,
+        _PLACES,
         "--launcher",
         metavar="ray|local",
         default="ray",
@@ -131,7 +134,7 @@ Launcher = Annotated[
 RayAddress = Annotated[
     str | None,
     option(
-        PLACES,
+        _PLACES,
         "--ray-address",
         metavar="ADDRESS",
         help="Join this Ray cluster (also: RAY_ADDRESS) instead of starting one.",
