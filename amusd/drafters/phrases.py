@@ -75,13 +75,13 @@ class Phrases:
         """Nothing: there is no draft yet that could be lengthened."""
         return []
 
-    def reject(self, request: RequestId, path: Sequence[int], accepted: int) -> None:
-        """Learn a path below the end of the log, of which the target took only the first `accepted` tokens.
+    def reject(self, request: RequestId, path: Sequence[int]) -> None:
+        """Learn a path below the end of the log that the target did not follow to its end.
 
-        To be called before `follow` says what it took instead.
+        To be called before `follow`, which says what it took and corrects what is said here.
         """
         end = self._ends[request]
-        self._books[request].learn([*end, *path], len(end) + accepted, REJECTED_CLAIM)
+        self._books[request].learn([*end, *path], len(end), REJECTED_CLAIM)
 
     def lengthen(self, request: RequestId, path: Sequence[int], depth: int) -> Guesses:
         """A phrase, or several in a row, after a path below the end of the log; at most `depth` tokens."""

@@ -106,10 +106,8 @@ class Lookups:
         """A pass verified a choice of nodes, and took some; to be called before the next guess."""
         if self._phrases is not None:
             for rows in choice.chains():
-                taken = sum(row in accepted_rows for row in rows)
-                if taken < len(rows):
-                    tokens = [choice.nodes[row - 1].token for row in rows]
-                    self._phrases[1].reject(request, tokens, taken)
+                if rows[-1] not in accepted_rows:
+                    self._phrases[1].reject(request, [choice.nodes[row - 1].token for row in rows])
 
     def learn(self, request: RequestId, guesses: Sequence[Guess]) -> None:
         """A commit showed which guesses were right."""

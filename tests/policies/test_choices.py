@@ -41,7 +41,8 @@ def test_a_tree_holds_the_nodes_of_highest_reach_wherever_they_hang():
 
 def test_estimates_overrule_claims():
     tree, nodes = tree_of((None, 1, 0.9), (None, 2, 0.2))
-    assert choose_tree(tree, 1, lambda node: 1 - node.score).nodes == [nodes[1]]
+    for choose in (choose_chain, choose_tree):
+        assert choose(tree, 1, lambda node: 1 - node.score).nodes == [nodes[1]]
 
 
 def test_any_prefix_of_a_choice_is_a_choice():

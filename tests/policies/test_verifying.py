@@ -251,6 +251,7 @@ def waits(policy, chain, drafted, now=10.0005):
     ("chain", "drafted", "expected"),
     [
         ([], 0, True),
+        ([0.4], 0, False),
         ([0.05], 0, True),  # a doubtful guess is no reason not to wait for the draft
         ([0.95, 0.93], 0, False),  # a sure one leaves nothing to wait for
         ([0.9, 0.05], 1, True),
