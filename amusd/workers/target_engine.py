@@ -7,7 +7,6 @@ stream what is newest.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, assert_never
 
 from amusd.errors import AmusdError, InputError, ProtocolError
@@ -244,21 +243,11 @@ class TargetEngine(Engine[TargetInput]):
             {request: self.endpoint.room(request) for request in self._decoding},
             drafters=len(self._drafters),
             now=self.now(),
-            drafted=self._count_drafted() if self._lookups.drafters else None,
+            drafted={
+                request: choices.count_drafted(self.endpoint.tree(request), choice, self._drafters)
+                for request, choice in self._choose().items()
+            },
         )
-
-    def _count_drafted(self) -> dict[RequestId, int]:
-        """How many nodes of each choice, from the first on, came over a link."""
-        counts = {}
-        for request, choice in self._choose().items():
-            drafted = list(takewhile(self._is_drafted, choice.nodes))
-            rivals = self.endpoint.tree(request).root.children.values() if not drafted else ()
-            # A drafter that was overruled has spoken: what it says next begins elsewhere.
-            counts[request] = len(choice.nodes) if any(map(self._is_drafted, rivals)) else len(drafted)
-        return counts
-
-    def _is_drafted(self, node: TreeNode) -> bool:
-        return any(drafter in self._drafters for drafter, _ in node.aliases)
 
     def _choose(self) -> dict[RequestId, Choice]:
         """The nodes of each request that a pass could verify now, in the order of taking them."""
@@ -303,6 +292,7 @@ class TargetEngine(Engine[TargetInput]):
             self._prefilling.remove(request)
             self._decoding.append(request)
             self._unguessed.append(request)
+            self._look_up()
             self._choices = None
 
     def _pass(self) -> None:
