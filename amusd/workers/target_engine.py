@@ -7,18 +7,18 @@ stream what is newest.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from amusd.errors import AmusdError, InputError, ProtocolError
 from amusd.orders import Order
 from amusd.policies import choices
-from amusd.policies.calibration import Calibration
+from amusd.policies.calibration import Records
 from amusd.policies.choices import Choice, Verify
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
 from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
-from amusd.speculation.tree import TreeNode
 from amusd.tracing import Recorder
 from amusd.transport.codec import encode_commits, encode_map, encode_target
 from amusd.transport.link import Link
@@ -107,13 +107,14 @@ class TargetEngine(Engine[TargetInput]):
         self._decoding: list[RequestId] = []
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
-        self._calibrations: dict[DrafterId, Calibration] = {}
+        self._records = Records()
         self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
 
     def load(self) -> None:
         """Load the model and open the log."""
         self.verifier, self.endpoint, self._lookups = self._build()
-        self._calibrations = {drafter: Calibration() for drafter in self._lookups.drafters}
+        for drafter in self._lookups.drafters:
+            self._records.attach(drafter)
         self._policy.costs = self.verifier.costs
 
     # -- events --------------------------------------------------------------------------------
@@ -158,6 +159,7 @@ class TargetEngine(Engine[TargetInput]):
             if wants_prefill:
                 self.verifier.open(order)
                 self._lookups.open(request)
+                self._records.open(request, self._lookups.drafters)
                 self._prefilling.append(request)
         except ProtocolError as error:
             self._drop_coordinator(error)
@@ -181,6 +183,7 @@ class TargetEngine(Engine[TargetInput]):
                 members.remove(request)
                 self.verifier.close(request)
                 self._lookups.close(request)
+                self._records.close(request)
         if request in self._unguessed:
             self._unguessed.remove(request)
         self._policy.forget(request)
@@ -203,13 +206,14 @@ class TargetEngine(Engine[TargetInput]):
             self._detach(replaced, ProtocolError("the same drafter attached again on a newer stream"))
         self._drafters[drafter] = link
         self._incarnations[drafter] = hello.incarnation
-        self._calibrations[drafter] = Calibration()
+        self._records.attach(drafter)
         self._recorder.mark("drafter attached", drafter=drafter)
 
     def _detach(self, drafter: DrafterId, reason: AmusdError | None) -> None:
         link = self._drafters.pop(drafter, None)
         if link is not None:
-            del self._incarnations[drafter], self._calibrations[drafter]
+            del self._incarnations[drafter]
+            self._records.detach(drafter)
             link.close(reason)
             self.endpoint.on_detach(drafter)
             self._recorder.mark("drafter detached", drafter=drafter)
@@ -255,16 +259,13 @@ class TargetEngine(Engine[TargetInput]):
             choose, count = choices.CHOOSERS[self._verify], self._policy.nodes_max
             self._choices = {
                 request: choose(
-                    self.endpoint.tree(request), min(count, self.endpoint.room(request)), self._estimate
+                    self.endpoint.tree(request),
+                    min(count, self.endpoint.room(request)),
+                    partial(self._records.estimate, request),
                 )
                 for request in self._decoding
             }
         return self._choices
-
-    def _estimate(self, node: TreeNode) -> float:
-        """The chance that a node is the target's token if its parent is, by its drafters' records."""
-        claims = node.aliases.items()
-        return max(self._calibrations[drafter].estimate(score) for (drafter, _), score in claims)
 
     def work(self) -> None:
         """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
@@ -335,7 +336,7 @@ class TargetEngine(Engine[TargetInput]):
         if result.rolled_back:
             self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
         for guess in result.guesses:
-            self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+            self._records.observe(request, guess.drafter, guess.score, guess.hit)
         self._lookups.learn(request, result.guesses)
         self._lookups.reject(request, choice, result.accepted_rows)
         accepted = len(result.accepted_rows)
