@@ -71,7 +71,6 @@ def drafters(model: str) -> dict[str, list[str] | None]:
         "prompt-lookup": ["prompt-lookup"],
         "ngram": ["ngram"],
         model: [model],
-        f"{model}, phrases": [model, "phrases"],
         f"{model}, prompt-lookup": [model, "prompt-lookup"],
         "all": [model, "prompt-lookup", "ngram", "phrases"],
     }
