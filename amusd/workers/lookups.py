@@ -1,7 +1,7 @@
 """The lookups beside a target: drafters without a model, on its own thread and in its own tree.
 
 They need no link: a guess is hung right after the commit that it follows. A second endpoint and tree in the
-same process would do the same for several times the price (docs/design.md).
+same process would do the same for more than twice the price (docs/design.md).
 """
 
 from collections.abc import Collection, Mapping, Sequence
