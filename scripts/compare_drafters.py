@@ -187,8 +187,7 @@ def main() -> int:
             different += wrong
             print(f"\n{kind}, temperature {temperature:g}\n")
             show(runs)
-            sys.stdout.flush()
-    print(f"\n{different} outputs differ from the target alone's")
+            print(f"\n{wrong} outputs differ from the target alone's", flush=True)
     return 1 if different else 0
 
 
