@@ -177,9 +177,11 @@ class Verifier:
             for request, choice in choices.items()
         ]
         logits = self._cells.forward(plans)  # [requests, W, vocabulary]
-        for request, rows in zip(choices, logits, strict=True):
-            if request in self._wanted:
-                self._raw[request] = list(rows)
+        self._raw = {
+            request: list(rows)
+            for request, rows in zip(choices, logits, strict=True)
+            if request in self._wanted
+        }
         return [
             self._winners(request, plan, rows[: len(plan.tokens)])
             for request, plan, rows in zip(choices, plans, logits, strict=True)
@@ -201,8 +203,11 @@ class Verifier:
             plans.append(self._plan(request, slot, nodes, range(len(nodes))))
         logits = self._in_slot_order(slots, plans)
         found = {request: [-1] * (1 + len(choice.nodes)) for request, choice in choices.items()}
-        for request in self._wanted.keys() & choices.keys():
-            self._raw[request] = [torch.empty(0)] * len(found[request])
+        self._raw = {
+            request: [torch.empty(0)] * len(rows)
+            for request, rows in found.items()
+            if request in self._wanted
+        }
         for (request, _, rows), slot, plan, branch_logits in zip(branches, slots, plans, logits, strict=True):
             winners = self._winners(request, plan, branch_logits[: len(plan.tokens)])
             for place, (row, winner) in enumerate(zip((0, *rows), winners, strict=True)):

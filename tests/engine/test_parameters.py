@@ -101,29 +101,36 @@ def test_any_combination_gives_the_same_where_branches_are_rows(alone, rows, pla
     assert whole(rows.generate(prompt, params)) == whole(alone.generate(prompt, params))
 
 
-BITING = [
-    {"typical_p": 0.4, "temperature": 1.2},
-    {"logit_bias": {300: 5.0, 11: -8.0}},
-    {"bad_words": ["self", "return", " =", "("]},
-    {"frequency_penalty": 1.5, "repetition_penalty": 1.4, "temperature": 0.8},
-    {"min_tokens": 30, "temperature": 1.3, "ignore_eos": False},
-]
+BITING = {
+    "typical": lambda liked: {"typical_p": 0.3, "temperature": 1.2},
+    "bias": lambda liked: {"logit_bias": {liked[0]: -20.0, liked[5]: 3.0}},
+    "bad words": lambda liked: {"bad_words_ids": (tuple(liked[:1]), tuple(liked[4:6]))},
+    "allowed": lambda liked: {"allowed_token_ids": tuple(liked[1:])},
+    "penalties": lambda liked: {"frequency_penalty": 1.5, "repetition_penalty": 1.6},
+}
 
 
-@pytest.mark.parametrize("values", BITING, ids=str)
-def test_each_kind_changes_the_text_and_changes_it_alike(alone, asynchronous, held_out, values):
-    params = SamplingParams(**{"temperature": 0, "max_tokens": 48, "seed": 4, "ignore_eos": True} | values)
-    [output] = alone.generate(held_out[1], params)
-    without = params.model_copy(
-        update={
-            name: SamplingParams.model_fields[name].get_default(call_default_factory=True)
-            for name in values
-            if name not in ("temperature", "ignore_eos")
-        }
-    )
-    assert asynchronous.generate(held_out[1], params)[0].token_ids == output.token_ids
-    if "min_tokens" not in values:
-        assert alone.generate(held_out[1], without)[0].token_ids != output.token_ids
+@pytest.mark.parametrize("kind", BITING)
+def test_each_kind_changes_the_text_and_changes_it_alike(alone, asynchronous, plain, kind):
+    values = BITING[kind](plain[1].token_ids)
+    prompt = list(plain[1].prompt_token_ids)
+    base = {"temperature": values.get("temperature", 0), "max_tokens": 48, "seed": 4, "ignore_eos": True}
+    without, changed = SamplingParams(**base), SamplingParams(**base | values)
+    [output] = alone.generate(prompt, changed)
+    assert output.token_ids != alone.generate(prompt, without)[0].token_ids
+    assert asynchronous.generate(prompt, changed)[0].token_ids == output.token_ids
+
+
+def test_the_models_own_end_waits_for_min_tokens_even_where_it_is_ignored(alone, asynchronous, plain):
+    prompt = list(plain[1].prompt_token_ids)
+    [end] = alone.info()["target"]["end_tokens"][:1]
+    eager = {"temperature": 0, "max_tokens": 12, "logit_bias": {end: 100.0}, "min_tokens": 5}
+    for llm in (alone, asynchronous):
+        [output] = llm.generate(prompt, SamplingParams(**eager))
+        assert output.token_ids.index(end) == 5 == len(output.token_ids) - 1
+        [ignoring] = llm.generate(prompt, SamplingParams(**eager, ignore_eos=True))
+        assert ignoring.token_ids[:6] == output.token_ids
+        assert len(ignoring.token_ids) == 12
 
 
 def test_bad_words_and_tokens_that_are_not_allowed_do_not_appear(asynchronous, plain, held_out):
