@@ -17,6 +17,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 if TYPE_CHECKING:
     from amusd.errors import AmusdError, DeviceError, InputError, ModelError, ProtocolError, WorkerError
     from amusd.llm import LLM
+    from amusd.logprobs import Logprob
     from amusd.outputs import Chunk, RequestMetrics, RequestOutput
     from amusd.params import SamplingParams
 
@@ -27,6 +28,7 @@ __all__ = [
     "Chunk",
     "DeviceError",
     "InputError",
+    "Logprob",
     "ModelError",
     "ProtocolError",
     "RequestMetrics",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "amusd.errors": ("AmusdError", "DeviceError", "InputError", "ModelError", "ProtocolError", "WorkerError"),
     "amusd.llm": ("LLM",),
+    "amusd.logprobs": ("Logprob",),
     "amusd.outputs": ("Chunk", "RequestMetrics", "RequestOutput"),
     "amusd.params": ("SamplingParams",),
 }

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -100,7 +101,10 @@ class LLM:
         return self._call(self._decode_all(jobs))
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
-        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
+        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.
+
+        Chunks of several outputs (`n`) come as they are written; `Chunk.index` tells them apart.
+        """
         text, tokens = self._encode(prompt)
         [settings] = _settings_for([prompt], params)
         self._reader.check(tokens, settings)
@@ -142,12 +146,13 @@ class LLM:
             raise
 
     async def _decode(self, text: str | None, tokens: list[int], params: SamplingParams) -> RequestOutput:
-        finished: RequestOutput | None = None
+        finished: list[RequestOutput] = []
         async with aclosing(self._coordinator.stream(text, tokens, params)) as chunks:
             async for chunk in chunks:
-                finished = chunk.finished
-        assert finished is not None
-        return finished
+                if chunk.finished is not None:
+                    finished.append(chunk.finished)
+        first, *others = sorted(finished, key=lambda output: output.index)
+        return replace(first, siblings=tuple(others)) if others else first
 
     def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
         return prompt if isinstance(prompt, str) else None, self._reader.read(prompt)
@@ -177,7 +182,13 @@ class LLM:
         """A coordinator over the running workers."""
         addresses = [partial(self._launcher.address, "draft", index) for index in range(draft_count)]
         target = partial(self._launcher.address, "target", 0)
-        coordinator = Coordinator(target, addresses, self._reader.tokenizer, self.config.max_requests)
+        coordinator = Coordinator(
+            target,
+            addresses,
+            self._reader.tokenizer,
+            self.config.max_requests,
+            self._launcher.processors,
+        )
         await coordinator.start()
         for name, details in (await coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from amusd.logprobs import Logprob
+
 
 @dataclass(frozen=True, slots=True)
 class RequestMetrics:
@@ -40,19 +42,39 @@ class RequestMetrics:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutput:
-    """One finished request.
+    """One finished request, or one of several outputs of the same prompt.
 
-    ``notes`` says in words what happened beside decoding, such as a drafter that was lost.
+    Attributes:
+        finish_reason: "stop" or "length".
+        notes: what happened beside decoding, in words, such as a drafter that was lost.
+        stop_reason: the stop string or the token of `stop_token_ids` that ended it; None for the model's own
+            end tokens and for "length".
+        index: which of the `n` outputs it is.
+        logprobs: per output token, by token id; None if they were not asked for.
+        cumulative_logprob: sum of the output tokens' own; None likewise.
+        prompt_logprobs: per prompt token, None for the first; with output 0 only.
+        siblings: with output 0, the others of `n`.
     """
 
     prompt: str | None
     prompt_token_ids: tuple[int, ...]
     text: str
     token_ids: tuple[int, ...]
-    finish_reason: str  # "stop" or "length"
+    finish_reason: str
     seed: int
     metrics: RequestMetrics
     notes: tuple[str, ...] = ()
+    stop_reason: str | int | None = None
+    index: int = 0
+    logprobs: list[dict[int, Logprob]] | None = None
+    cumulative_logprob: float | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+    siblings: tuple["RequestOutput", ...] = ()
+
+    @property
+    def outputs(self) -> tuple["RequestOutput", ...]:
+        """All outputs of the prompt by index, this one first."""
+        return self, *self.siblings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +82,8 @@ class Chunk:
     """What one commit added to a stream.
 
     ``spans`` cuts ``text`` into runs, each with True where an accepted draft token wrote it.
-    ``finished`` comes with the last chunk.
+    ``finished`` comes with the last chunk of each output, ``index`` says of which of `n` outputs a chunk is.
+    ``logprobs`` are those of ``token_ids``, where they were asked for.
     """
 
     text: str
@@ -68,3 +91,5 @@ class Chunk:
     drafted: tuple[bool, ...]
     spans: tuple[tuple[str, bool], ...]
     finished: RequestOutput | None = None
+    index: int = 0
+    logprobs: list[dict[int, Logprob]] | None = None
