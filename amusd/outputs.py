@@ -13,14 +13,22 @@ class RequestMetrics:
     phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the
     engine's while the request ran, whatever else ran beside it. ``depth_*`` count verified nodes whose parent
     was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
-    (`amusd.speculation.stats`). After a target was lost the counts and
-    rates are those since it came back.
+    (`amusd.speculation.stats`). ``drafted`` counts the nodes that drafters sent, ``verified`` those that
+    passes took, ``accepted`` those of them that were committed. After a target was lost the counts and
+    rates are those since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the
+    time from there to the first commit, ``decode_seconds`` from there to the last.
     """
 
     tokens_per_second: float
+    queue_seconds: float
+    first_token_seconds: float
+    decode_seconds: float
     acceptance_rate: float
     mean_acceptance_length: float
     passes: int
+    drafted: int
+    verified: int
+    accepted: int
     rollbacks: int
     corrections: int
     foreseen_corrections: int

@@ -101,6 +101,24 @@ class Coordinator:
         """The target's, then each drafter's."""
         return [self.target, *self.drafts]
 
+    @property
+    def live_count(self) -> int:
+        """Requests that hold a place now."""
+        return len(self._live)
+
+    @property
+    def failure(self) -> AmusdError | None:
+        """Why no request can be decoded any more; None while it can."""
+        return self._failure
+
+    async def occupancy(self) -> dict[str, dict[str, int]]:
+        """What live requests hold in each worker that answers, by name: see ``Engine.occupancy``."""
+        found = {}
+        for session in self.sessions:
+            if (counts := await session.occupancy()) is not None:
+                found[session.name] = counts
+        return found
+
     async def info(self) -> dict[str, Any]:
         """Each worker that answers, by name: role, device, process id, round trip, model details."""
         found: dict[str, Any] = {}
@@ -125,17 +143,21 @@ class Coordinator:
     # -- requests ------------------------------------------------------------------------------
 
     async def stream(
-        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams
+        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams, *, speculative: bool = True
     ) -> AsyncGenerator[Chunk, None]:
         """Decode one request; the last chunk carries the finished output.
+
+        Args:
+            speculative: False decodes it without drafts, beside others that have some.
 
         Raises:
             InputError: the prompt is empty, too long or not of this vocabulary.
             WorkerError: the target is gone for good.
         """
         self.check(tokens, params)
+        arrived_ns = time.monotonic_ns()
         async with self._places:
-            request = self._open(tokens, params)
+            request = self._open(tokens, params, arrived_ns, speculative)
             identity = request.order.request
             try:
                 async for chunk in self._follow(request, prompt):
@@ -158,7 +180,9 @@ class Coordinator:
             length_max=self.facts.length_max,
         )
 
-    def _open(self, tokens: Sequence[int], params: SamplingParams) -> LiveRequest:
+    def _open(
+        self, tokens: Sequence[int], params: SamplingParams, arrived_ns: int, speculative: bool
+    ) -> LiveRequest:
         if self._failure is not None:
             raise self._failure
         ends = frozenset(params.stop_token_ids)
@@ -172,11 +196,11 @@ class Coordinator:
             sample_index=0,
             params=params,
         )
-        request = LiveRequest(order, Ledger(order.request, order.tokens))
+        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns, speculative)
         self._live[order.request] = request
         for session in self.sessions:
             session.open(request)
-        for draft in self.drafts:
+        for draft in self.drafts if speculative else ():
             if (absence := draft.absence()) is not None:
                 request.note(f"{draft.name} {absence} at the start")
         return request

@@ -31,9 +31,15 @@ def request_metrics(
     seconds = max(1, last - request.started_ns) / 1e9
     return RequestMetrics(
         tokens_per_second=output_length / seconds,
+        queue_seconds=(request.started_ns - request.arrived_ns) / 1e9,
+        first_token_seconds=(first - request.started_ns) / 1e9,
+        decode_seconds=(last - first) / 1e9,
         acceptance_rate=accepted / verified if verified else 0.0,
         mean_acceptance_length=counts.get("committed", 0) / pass_count if pass_count else 0.0,
         passes=pass_count,
+        drafted=counts.get("drafted", 0),
+        verified=verified,
+        accepted=accepted,
         rollbacks=counts.get("rollbacks", 0),
         corrections=counts.get("corrections", 0),
         foreseen_corrections=counts.get("foreseen_corrections", 0),
