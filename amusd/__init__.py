@@ -15,7 +15,20 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
-    from amusd.errors import AmusdError, DeviceError, InputError, ModelError, ProtocolError, WorkerError
+    from amusd.client import AsyncClient, Client
+    from amusd.errors import (
+        AbortedError,
+        AccessError,
+        AmusdError,
+        BusyError,
+        DeadlineError,
+        DeviceError,
+        InputError,
+        ModelError,
+        ProtocolError,
+        UnavailableError,
+        WorkerError,
+    )
     from amusd.llm import LLM
     from amusd.outputs import Chunk, RequestMetrics, RequestOutput
     from amusd.params import SamplingParams
@@ -23,8 +36,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
+    "AbortedError",
+    "AccessError",
     "AmusdError",
+    "AsyncClient",
+    "BusyError",
     "Chunk",
+    "Client",
+    "DeadlineError",
     "DeviceError",
     "InputError",
     "ModelError",
@@ -32,12 +51,26 @@ __all__ = [
     "RequestMetrics",
     "RequestOutput",
     "SamplingParams",
+    "UnavailableError",
     "WorkerError",
     "__version__",
 ]
 
 _HOMES = {
-    "amusd.errors": ("AmusdError", "DeviceError", "InputError", "ModelError", "ProtocolError", "WorkerError"),
+    "amusd.client": ("AsyncClient", "Client"),
+    "amusd.errors": (
+        "AbortedError",
+        "AccessError",
+        "AmusdError",
+        "BusyError",
+        "DeadlineError",
+        "DeviceError",
+        "InputError",
+        "ModelError",
+        "ProtocolError",
+        "UnavailableError",
+        "WorkerError",
+    ),
     "amusd.llm": ("LLM",),
     "amusd.outputs": ("Chunk", "RequestMetrics", "RequestOutput"),
     "amusd.params": ("SamplingParams",),

@@ -103,9 +103,7 @@ class PromptReader:
             InputError: the tokenizer has no chat template, or its template refuses the conversation.
         """
         if not self.tokenizer.chat_template:
-            remedy = (
-                "its tokenizer has no chat template: use a chat model, or give the server --chat-template"
-            )
+            remedy = "its tokenizer has no chat template: use a chat model, or serve it with --chat-template"
             raise InputError("messages", self.config.target, remedy)
         # As ids, not as text: encoding the text again would add a second beginning-of-text token.
         try:
@@ -113,10 +111,8 @@ class PromptReader:
                 [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
             )
         except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise InputError(
-                "messages", f"roles {roles}", f"the chat template refuses them: {error}"
-            ) from None
+            roles = "roles " + ", ".join(message["role"] for message in messages)
+            raise InputError("messages", roles, f"the chat template refuses them: {error}") from None
         return self._encode(text, special=False)
 
     def check(self, tokens: Sequence[int], params: SamplingParams) -> None:
