@@ -54,8 +54,11 @@ class HostedEngine:
             with suppress(DeviceError):  # cores that went away meanwhile cost speed, not the engine
                 pin_thread(self._io_cores)
 
-    async def connect(self) -> Coordinator:
+    async def connect(self, *, traced: bool = True) -> Coordinator:
         """A coordinator over the running workers, on the loop that runs this.
+
+        Args:
+            traced: see `Coordinator`.
 
         Raises:
             WorkerError: the target does not answer.
@@ -63,7 +66,8 @@ class HostedEngine:
         addresses = [partial(self._launcher.address, "draft", index) for index in range(self._draft_count)]
         target = partial(self._launcher.address, "target", 0)
         requests_max = self._reader.config.max_requests
-        self.coordinator = Coordinator(target, addresses, self._reader.tokenizer, requests_max)
+        tokenizer = self._reader.tokenizer
+        self.coordinator = Coordinator(target, addresses, tokenizer, requests_max, traced=traced)
         await self.coordinator.start()
         for name, details in (await self.coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")

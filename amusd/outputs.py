@@ -11,8 +11,9 @@ class RequestMetrics:
     Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's
     own token included; ``overlap`` is time in which both sides computed over wall time of the decode
     phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the
-    engine's while the request ran, whatever else ran beside it. ``depth_*`` count verified nodes whose parent
-    was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
+    engine's while the request ran, whatever else ran beside it, and None
+    from a server, which measures its overlap for all requests together. ``depth_*`` count verified nodes
+    whose parent was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
     (`amusd.speculation.stats`). ``drafted`` counts the nodes that drafters sent, ``verified`` those that
     passes took, ``accepted`` those of them that were committed. After a target was lost the counts and
     rates are those since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the
@@ -34,8 +35,8 @@ class RequestMetrics:
     foreseen_corrections: int
     stale_nodes: int
     dropped_nodes: int
-    overlap: float
-    useful_overlap: float
+    overlap: float | None
+    useful_overlap: float | None
     depth_verified: tuple[int, ...]
     depth_accepted: tuple[int, ...]
     rank_seen: tuple[int, ...]

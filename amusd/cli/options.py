@@ -24,7 +24,8 @@ def whole_number(text: str) -> int:
         raise typer.BadParameter(f"{text}: give a whole number") from None
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """Parse an option's value."""
     try:
         return float(text)
     except ValueError:
@@ -200,7 +201,7 @@ Temperature = Annotated[
     option(
         _SAMPLING,
         "--temperature",
-        parser=_number,
+        parser=number,
         metavar="T",
         default="1.0",
         help="0 takes the most likely token each time.",
@@ -222,7 +223,7 @@ TopP = Annotated[
     option(
         _SAMPLING,
         "--top-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="1.0",
         help="Keep the most likely that sum to P.",
@@ -233,7 +234,7 @@ MinP = Annotated[
     option(
         _SAMPLING,
         "--min-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="0.0",
         help="Drop what is less likely than P times the likeliest.",

@@ -87,9 +87,9 @@ def generate_request(
     Raises:
         InputError: the prompt is neither text nor token ids.
     """
-    message = inference_pb2.GenerateRequest(
-        request_id=request_id, sampling=json.dumps(params.to_dict()), speculative=speculative
-    )
+    message = inference_pb2.GenerateRequest(request_id=request_id, sampling=json.dumps(params.to_dict()))
+    if speculative is not None:
+        message.speculative = speculative
     if isinstance(prompt, str):
         message.text = prompt
         return message

@@ -47,6 +47,8 @@ class Coordinator:
     Args:
         target_address, draft_addresses: asked before every connection; see ``WorkerSession``.
         requests_max: requests decoded at once; more wait their turn, first come first served.
+        traced: measure each request's overlap, for which the workers send their traces at its end: fine for
+            a few requests, too much for a server's many.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Coordinator:
         draft_addresses: Sequence[Callable[[], str]],
         tokenizer: Any,
         requests_max: int,
+        *,
+        traced: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         # Workers outlive coordinators and take an id for a request that they know: begin where nobody was.
@@ -62,6 +66,7 @@ class Coordinator:
         self._live: dict[RequestId, LiveRequest] = {}
         self._places = asyncio.Semaphore(requests_max)
         self._failure: AmusdError | None = None
+        self._traced = traced
         self.target = TargetSession("target", target_address, self._fail, self._live, self._retarget)
         self.drafts = [
             DraftSession(f"draft {i}", address, self._note_lost_draft, self._live, target_address)
@@ -245,7 +250,8 @@ class Coordinator:
     async def _finish(
         self, request: LiveRequest, prompt: str | None, text: str, output: list[int], reason: str
     ) -> RequestOutput:
-        target, drafts = await self.tracks(request.started_ns) if self.drafts else (Track("target"), [])
+        traced = self._traced and request.speculative and bool(self.drafts)
+        target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
         return RequestOutput(
             prompt=prompt,
             prompt_token_ids=request.order.tokens,
@@ -253,7 +259,7 @@ class Coordinator:
             token_ids=tuple(output),
             finish_reason=reason,
             seed=request.order.seed,
-            metrics=request_metrics(request, len(output), target, drafts),
+            metrics=request_metrics(request, len(output), target, drafts, traced=self._traced),
             notes=tuple(request.notes),
         )
 

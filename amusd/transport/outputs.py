@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from typing import Any
 
 from amusd.outputs import Chunk, RequestMetrics, RequestOutput
 from amusd.rpc.v1 import inference_pb2
@@ -25,7 +26,7 @@ def output_to_wire(output: RequestOutput) -> inference_pb2.Output:
 
 def output_from_wire(message: inference_pb2.Output) -> RequestOutput:
     """A finished request; metrics that this version does not know are left out."""
-    metrics = {
+    metrics: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in json.loads(message.metrics).items()
         if name in METRICS
