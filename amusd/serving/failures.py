@@ -7,7 +7,6 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from amusd.errors import AccessError, AmusdError, BusyError, InputError, UnavailableError
-from amusd.serving.logs import LOGGER
 
 STATUS_DESCRIPTIONS: Final = {
     400: "A value is refused; `param` names it.",
@@ -64,8 +63,6 @@ def failure(error: Exception) -> tuple[int, dict[str, Any]]:
 async def answer_failure(request: Request, error: Exception) -> Response:
     """Registered for every kind of error."""
     status, body = failure(error)
-    if status == 500 and not isinstance(error, AmusdError):
-        LOGGER.error("a request failed on a defect", exc_info=error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, BusyError):
         headers["Retry-After"] = "1"

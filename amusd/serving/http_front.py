@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from amusd import __version__
-from amusd.errors import InputError, UnavailableError
+from amusd.errors import AmusdError, InputError, UnavailableError
 from amusd.outputs import RequestOutput
 from amusd.params import SamplingParams
 from amusd.serving.answers import Answers, ChatAnswers, CompletionAnswers
@@ -65,8 +65,9 @@ class HttpFront:
             default_response_class=Json,
             redoc_url=None,
         )
-        for kind in (Exception, HTTPException, ClientLeft):
-            app.add_exception_handler(kind, _answer_left if kind is ClientLeft else answer_failure)
+        for kind in (Exception, AmusdError, HTTPException):
+            app.add_exception_handler(kind, answer_failure)
+        app.add_exception_handler(ClientLeft, _answer_left)
         app.include_router(self._open_routes())
         app.include_router(self._guarded_routes())
         return app

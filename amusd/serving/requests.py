@@ -5,13 +5,16 @@ are, checked there alone. A field that neither knows is refused by its name, unl
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amusd.errors import InputError
 from amusd.params import SamplingParams
 from amusd.serving.bodies import read_sampling
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 TOKENS_LISTED_MAX: Final = 1 << 20
 
@@ -52,7 +55,7 @@ class Message(_Strict):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: str | Annotated[list[TextPart], Field(min_length=1, fail_fast=True)]
 
     def to_dict(self) -> dict[str, str]:
         """For a chat template."""
@@ -69,20 +72,27 @@ class _Body(_Strict):
     speculative: bool | None = Field(None, description="false decodes without drafts: the same text")
 
 
-TokenIds = Annotated[list[int], Field(max_length=TOKENS_LISTED_MAX)]
+# The first error of a list is enough: a hostile body could have millions.
+TokenIds = Annotated[list[int], Field(max_length=TOKENS_LISTED_MAX, fail_fast=True)]
+Texts = Annotated[list[str], Field(fail_fast=True)]
 
 
 class CompletionBody(_Body):
     """Of `/v1/completions`."""
 
-    prompt: str | TokenIds | list[str] | list[TokenIds]
+    prompt: (
+        str
+        | TokenIds
+        | Annotated[list[str], Field(fail_fast=True)]
+        | Annotated[list[TokenIds], Field(fail_fast=True)]
+    )
     echo: bool | None = None
 
 
 class ChatBody(_Body):
     """Of `/v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: int | None = None
 
 
@@ -91,7 +101,7 @@ class TokenizeBody(_Strict):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] | None = None
 
 
 class DetokenizeBody(_Strict):
@@ -132,7 +142,7 @@ def read_plain_body(kind: type[Plain], values: object) -> Plain:
         return kind.model_validate(_object(values))
     except ValidationError as error:
         # Of a union's complaints, the one that got furthest into the value says most.
-        problem = max(error.errors(include_url=False), key=lambda found: len(found["loc"]))
+        problem = max(error.errors(include_url=False), key=_progress)
         field = str(problem["loc"][0])
         where = ".".join(str(part) for part in problem["loc"] if isinstance(part, int) or part == field)
         message = problem["msg"][:1].lower() + problem["msg"][1:]
@@ -146,6 +156,11 @@ def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
         sampling = SamplingParams.model_json_schema()
         schema["properties"] |= sampling["properties"]
     return schema
+
+
+def _progress(problem: "ErrorDetails") -> tuple[int, list[int]]:
+    """How far into the value a reading of it came before it failed."""
+    return len(problem["loc"]), [part for part in problem["loc"] if isinstance(part, int)]
 
 
 def _asks_nothing(name: str, value: object) -> bool:

@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 import uvicorn
 from grpc_health.v1 import health, health_pb2
+from prometheus_client import disable_created_metrics
 
 from amusd import __version__
 from amusd.config import EngineConfig
@@ -54,6 +55,7 @@ def serve(engine: EngineConfig, server: ServerConfig) -> None:
         ModelError, WorkerError: the engine cannot start, or has failed for good.
     """
     start_logging(server.log_format)
+    disable_created_metrics()  # a second series for each counter, which nobody reads
     for remark in engine.remarks:
         log(remark)
     reader = PromptReader(engine)

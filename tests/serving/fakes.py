@@ -1,0 +1,66 @@
+"""A coordinator without workers: its tokens are a count from the prompt's last token on."""
+
+import asyncio
+
+from amusd.coordinator.admission import check_request
+from amusd.outputs import Chunk, RequestOutput
+from tests.cli.fakes import METRICS
+
+
+async def until(condition):
+    """Let the loop turn until it is so; the test's own timeout ends a wait in vain."""
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+
+
+class FakeCoordinator:
+    """Decodes one token a step; `hold` stops it before the first."""
+
+    failure = None
+
+    def __init__(self, reader, requests_max=2):
+        self.reader = reader
+        self.asked = []
+        self.open_count = self.live_count = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.error = None
+        self._places = asyncio.Semaphore(requests_max)
+
+    def check(self, tokens, params):
+        check_request(
+            tokens, params, vocabulary_size=self.reader.vocabulary_size, length_max=self.reader.length_max
+        )
+
+    async def stream(self, prompt, tokens, params, *, speculative=True):
+        self.asked.append((prompt, tokens, params, speculative))
+        self.open_count += 1
+        try:
+            async with self._places:
+                self.live_count += 1
+                try:
+                    await self.hold.wait()
+                    async for chunk in self._chunks(prompt, tokens, params):
+                        yield chunk
+                finally:
+                    self.live_count -= 1
+        finally:
+            self.open_count -= 1
+
+    async def _chunks(self, prompt, tokens, params):
+        output, text = [], ""
+        for step in range(1, min(params.max_tokens, 5) + 1):
+            await asyncio.sleep(0)
+            if self.error is not None:
+                raise self.error
+            token = (tokens[-1] + step) % 100
+            output.append(token)
+            piece = f" {token}"
+            text += piece
+            finished = None
+            if step == min(params.max_tokens, 5):
+                seed = params.seed or 11
+                finished = RequestOutput(
+                    prompt, tuple(tokens), text, tuple(output), "length", seed, METRICS, ()
+                )
+            yield Chunk(piece, (token,), (False,), ((piece, False),), finished)
