@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from amusd.errors import AccessError, AmusdError, BusyError, InputError, UnavailableError
 
@@ -27,10 +28,8 @@ class TooLargeError(InputError):
     """A body of more bytes than are read."""
 
 
-class Json(Response):
+class Json(JSONResponse):
     """A JSON answer in ASCII, so that no text that a client sent can break it."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Encode."""
