@@ -15,10 +15,10 @@ from typing import Annotated
 import typer
 
 from amusd import __version__
-from amusd.cli import bench_options, options, serve_options, simulation_options
+from amusd.cli import bench_options, chat_options, options, serve_options, simulation_options
 from amusd.errors import AmusdError, InputError
 
-COMMANDS = ("generate", "serve", "doctor", "simulate", "bench")
+COMMANDS = ("generate", "serve", "chat", "doctor", "simulate", "bench")
 EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
 
 app = typer.Typer(
@@ -214,6 +214,46 @@ def serve(
         "debug": debug or None,
     }
     run_server({name: value for name, value in flags.items() if value is not None}, config)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+amusd chat
+amusd chat localhost:8001 --api-key SECRET --temperature 0.7
+echo 'def fibonacci(n):' | amusd chat --max-tokens 64 --system 'Write Python.'"""
+)
+def chat(
+    address: chat_options.Address = "127.0.0.1:8001",
+    system: chat_options.System = None,
+    api_key: chat_options.Key = None,
+    tls: chat_options.Tls = None,
+    max_tokens: options.MaxTokens = 256,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    debug: options.Debug = False,
+) -> None:
+    """Talk to a server in the terminal.
+
+    ADDRESS is that of the server's gRPC side. The conversation goes through the server's chat template.
+    """
+    from amusd.cli import inputs
+
+    params = inputs.read_sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=stop or None,
+    )
+    from amusd.cli.chat import run
+
+    run(address, api_key, tls, params, system)
 
 
 @app.command()
