@@ -2,8 +2,8 @@
 
     python scripts/verify_aborts.py --requests 200
 
-Starts `amusd serve` with the embedded pair and room for all requests at a time. Half of the clients leave after
-a random number of tokens, by closing the stream or by name; the others' answers are compared with those
+Starts `amusd serve` with the embedded pair and room for all requests at a time. Half of the clients leave
+after a random number of tokens, by closing the stream or by name; the others' answers are compared with those
 without drafts. Prints the slots, tree nodes, open requests and tasks before and after. Exits with 1 when
 something is left or an answer is wrong.
 """
