@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from amusd.llm import LLM
+    from amusd.logprobs import Logprob
     from amusd.outputs import Chunk, RequestMetrics, RequestOutput
     from amusd.params import SamplingParams
 
@@ -46,6 +47,7 @@ __all__ = [
     "DeadlineError",
     "DeviceError",
     "InputError",
+    "Logprob",
     "ModelError",
     "ProtocolError",
     "RequestMetrics",
@@ -72,6 +74,7 @@ _HOMES = {
         "WorkerError",
     ),
     "amusd.llm": ("LLM",),
+    "amusd.logprobs": ("Logprob",),
     "amusd.outputs": ("Chunk", "RequestMetrics", "RequestOutput"),
     "amusd.params": ("SamplingParams",),
 }

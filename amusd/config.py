@@ -14,7 +14,7 @@ from amusd.errors import InputError
 
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
-LauncherName = Literal["ray", "local"]
+LauncherName = Literal["ray", "local", "inprocess"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
@@ -30,7 +30,7 @@ _REMEDIES: Final = {
     "draft": "give a Hugging Face id, a path, demo, demo-small or demo-large, or none to decode alone",
     "target_devices": _DEVICES,
     "draft_devices": _DEVICES,
-    "launcher": f"give {' or '.join(get_args(LauncherName))}",
+    "launcher": f"give one of {', '.join(get_args(LauncherName))}",
     "mode": f"give one of {', '.join(get_args(Mode))}",
     "verify": f"give one of {', '.join(get_args(VerifyName))}",
     "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
@@ -63,7 +63,8 @@ class EngineConfig(BaseModel):
         target_devices: `cuda:0`, `cuda:0,cuda:1` (layers split over both), `cpu:0`, `cpu:2-5`; None
             chooses from what there is.
         draft_devices: the same for the draft.
-        launcher: what starts the workers, Ray actors or local processes.
+        launcher: what the workers are: `ray` actors, `local` processes, or local processes with the target
+            `inprocess`, in the caller's own, for logits processors in Python.
         mode: `async` (both compute at the same time), `sync` (in turns), `alone` (the target only); to
             compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several

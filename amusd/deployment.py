@@ -14,6 +14,7 @@ from amusd.devices import (
     parse_device,
 )
 from amusd.launchers.base import Launcher, WorkerSpec
+from amusd.launchers.inprocess import InProcessLauncher
 from amusd.launchers.local import LocalLauncher
 
 
@@ -86,6 +87,8 @@ def launcher_for(config: EngineConfig) -> Launcher:
     """The launcher that the configuration names."""
     if config.launcher == "local":
         return LocalLauncher(debug=config.debug)
+    if config.launcher == "inprocess":
+        return InProcessLauncher(debug=config.debug)
     from amusd.launchers.ray import RayLauncher  # imports ray, which takes a second
 
     return RayLauncher(address=config.ray_address, debug=config.debug)

@@ -67,7 +67,8 @@ class HostedEngine:
         target = partial(self._launcher.address, "target", 0)
         requests_max = self._reader.config.max_requests
         tokenizer = self._reader.tokenizer
-        self.coordinator = Coordinator(target, addresses, tokenizer, requests_max, traced=traced)
+        processors = self._launcher.processors
+        self.coordinator = Coordinator(target, addresses, tokenizer, requests_max, processors, traced=traced)
         await self.coordinator.start()
         for name, details in (await self.coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")

@@ -16,7 +16,7 @@ from amusd.batches import as_list, settings_for
 from amusd.config import EngineConfig
 from amusd.errors import AmusdError
 from amusd.hosting import HostedEngine, end_other_tasks
-from amusd.outputs import Chunk, RequestOutput
+from amusd.outputs import Chunk, RequestOutput, joined
 from amusd.params import SamplingParams
 from amusd.prompts import Prompt, PromptReader
 from amusd.tracing import chrome_trace
@@ -94,7 +94,10 @@ class LLM:
         return self._call(self._decode_all(jobs))
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
-        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
+        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.
+
+        Chunks of several outputs (`n`) come as they are written; `Chunk.index` tells them apart.
+        """
         text, tokens = self._encode(prompt)
         [settings] = settings_for([prompt], params)
         self._reader.check(tokens, settings)
@@ -136,12 +139,12 @@ class LLM:
             raise
 
     async def _decode(self, text: str | None, tokens: list[int], params: SamplingParams) -> RequestOutput:
-        finished: RequestOutput | None = None
+        finished: list[RequestOutput] = []
         async with aclosing(self._coordinator.stream(text, tokens, params)) as chunks:
             async for chunk in chunks:
-                finished = chunk.finished
-        assert finished is not None
-        return finished
+                if chunk.finished is not None:
+                    finished.append(chunk.finished)
+        return joined(finished)
 
     def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
         return prompt if isinstance(prompt, str) else None, self._reader.read(prompt)

@@ -1,7 +1,10 @@
 """What a caller gets back."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from amusd.logprobs import Logprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +52,45 @@ class RequestMetrics:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutput:
-    """One finished request.
+    """One finished request, or one of several outputs of the same prompt.
 
-    ``notes`` says in words what happened beside decoding, such as a drafter that was lost.
+    Attributes:
+        finish_reason: "stop" or "length".
+        notes: what happened beside decoding, in words, such as a drafter that was lost.
+        stop_reason: the stop string or the token of `stop_token_ids` that ended it; None for the model's own
+            end tokens and for "length".
+        index: which of the `n` outputs it is.
+        logprobs: per output token, by token id; None if they were not asked for.
+        cumulative_logprob: sum of the output tokens' own; None likewise.
+        prompt_logprobs: per prompt token, None for the first; with output 0 only.
+        siblings: with output 0, the others of `n`.
     """
 
     prompt: str | None
     prompt_token_ids: tuple[int, ...]
     text: str
     token_ids: tuple[int, ...]
-    finish_reason: str  # "stop" or "length"
+    finish_reason: str
     seed: int
     metrics: RequestMetrics
     notes: tuple[str, ...] = ()
+    stop_reason: str | int | None = None
+    index: int = 0
+    logprobs: list[dict[int, Logprob]] | None = None
+    cumulative_logprob: float | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+    siblings: tuple["RequestOutput", ...] = ()
+
+    @property
+    def outputs(self) -> tuple["RequestOutput", ...]:
+        """All outputs of the prompt by index, this one first."""
+        return self, *self.siblings
+
+
+def joined(outputs: Iterable[RequestOutput]) -> RequestOutput:
+    """The outputs of one prompt as output 0 with its siblings."""
+    first, *others = sorted(outputs, key=lambda output: output.index)
+    return replace(first, siblings=tuple(others)) if others else first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +98,8 @@ class Chunk:
     """What one commit added to a stream.
 
     ``spans`` cuts ``text`` into runs, each with True where an accepted draft token wrote it.
-    ``finished`` comes with the last chunk.
+    ``finished`` comes with the last chunk of each output, ``index`` says of which of `n` outputs a chunk is.
+    ``logprobs`` are those of ``token_ids``, where they were asked for.
     """
 
     text: str
@@ -77,3 +107,5 @@ class Chunk:
     drafted: tuple[bool, ...]
     spans: tuple[tuple[str, bool], ...]
     finished: RequestOutput | None = None
+    index: int = 0
+    logprobs: list[dict[int, Logprob]] | None = None

@@ -127,6 +127,7 @@ class PromptReader:
             vocabulary_size=self.vocabulary_size,
             length_max=self.length_max,
             positions=self._positions,
+            in_process=self.config.launcher == "inprocess",
         )
 
     def _encode(self, text: str, *, special: bool) -> list[int]:

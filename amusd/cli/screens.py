@@ -6,6 +6,7 @@ The text, or the object, goes to the standard output; everything said about it t
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Protocol
 
 from rich.color import ColorSystem
@@ -91,7 +92,7 @@ class PlainScreen:
         print(chunk.text, end="", flush=True)
 
     def finish(self, output: RequestOutput) -> None:
-        """End the last line and print the summary."""
+        """End the last line and print the summary; another output may follow."""
         print(flush=True)
         for name, value in summary(output, alone=self._alone):
             self.tell(f"{name}: {value}")
@@ -176,10 +177,15 @@ def summary(output: RequestOutput, *, alone: bool) -> list[tuple[str, str]]:
 
 def _as_object(output: RequestOutput) -> dict[str, object]:
     """What `--json` prints."""
-    return {
+    found: dict[str, object] = {
         "text": output.text,
         "token_ids": list(output.token_ids),
         "finish_reason": output.finish_reason,
         "seed": output.seed,
         "metrics": output.metrics.to_dict(),
     }
+    if output.logprobs is not None:
+        found["logprobs"] = [
+            {token: asdict(logprob) for token, logprob in row.items()} for row in output.logprobs
+        ]
+    return found

@@ -85,8 +85,11 @@ def generate_request(
     """One prompt with its settings.
 
     Raises:
-        InputError: the prompt is neither text nor token ids.
+        InputError: the prompt is neither text nor token ids, or the settings hold Python functions.
     """
+    if params.logits_processors:
+        remedy = "functions do not travel: decode with an LLM whose launcher is inprocess"
+        raise InputError("logits_processors", f"{len(params.logits_processors)} of them", remedy)
     message = inference_pb2.GenerateRequest(request_id=request_id, sampling=json.dumps(params.to_dict()))
     if speculative is not None:
         message.speculative = speculative

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amusd.errors import AmusdError
+from amusd.logprobs import RowLogprobs
 from amusd.orders import Order
 from amusd.speculation.ledger import Ledger
 
@@ -24,6 +25,7 @@ class LiveRequest:
     output_ended_ns: int | None = None  # where a stop string ended the text
     statistics: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    logprobs: dict[int, RowLogprobs] = field(default_factory=dict)  # by position, where they are wanted
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _fresh: list[tuple[int, bool]] = field(default_factory=list)
     _error: AmusdError | None = None

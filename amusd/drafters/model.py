@@ -15,7 +15,7 @@ from amusd.models import ModelSpec, Runner, default_context, load_config, load_m
 from amusd.models.draft_cells import DraftCells, NodeRow
 from amusd.models.selfcheck import check_honoured
 from amusd.params import SamplingParams
-from amusd.sampling import RowSampler
+from amusd.sampling import Prefixes, RowSampler
 from amusd.speculation.messages import NodeId, RequestId
 
 BLOCK_CELLS = 64  # a draft need not be exact, so it attends to little more than there is
@@ -118,7 +118,9 @@ class ModelDrafter:
         done = 0
         for request, own in places.items():
             state, wanted = self._requests[request], [items[place] for place in own]
-            prefixes = [[*state.log, *item.path] for item in wanted] if state.sampler.needs_prefix else None
+            prefixes = (
+                Prefixes(state.log, [item.path for item in wanted]) if state.sampler.needs_prefix else None
+            )
             arrivals = state.sampler.arrivals(
                 logits[done : done + len(own)], [item.position + 1 for item in wanted], prefixes
             )

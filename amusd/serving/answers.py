@@ -1,53 +1,81 @@
-"""Chunks and outputs in the form of OpenAI's answers."""
+"""Chunks and outputs in the form of OpenAI's answers.
+
+A choice is one output of one prompt: number `prompt * n + output`.
+"""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from amusd.outputs import RequestMetrics, RequestOutput
+from amusd.logprobs import Logprob
+from amusd.outputs import Chunk, RequestMetrics, RequestOutput
+
+Positions = Sequence[dict[int, Logprob] | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CompletionAnswers:
     """Answers of `/v1/completions`.
 
     Args:
         identity: of the request.
         model: as clients call it.
-        echoed: what each answer begins with.
+        echoed: what the answers to each prompt begin with; empty for none.
+        n: outputs of each prompt.
     """
 
     identity: str
     model: str
     num_speculative_tokens: int
+    n: int
     echoed: tuple[str, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))
+    _lengths: dict[int, int] = field(default_factory=dict)  # of each choice's text so far, in characters
 
     def first(self) -> list[dict[str, Any]]:
         """What a stream begins with."""
-        return [self._chunk([self._choice(i, text, None)]) for i, text in enumerate(self.echoed) if text]
+        texts = [text for text in self.echoed for _ in range(self.n)]
+        return [self._chunk([self._choice(i, text, None, None)]) for i, text in enumerate(texts) if text]
 
-    def piece(self, index: int, text: str, reason: str | None) -> dict[str, Any]:
+    def piece(self, prompt: int, chunk: Chunk) -> dict[str, Any]:
         """One piece of a stream."""
-        return self._chunk([self._choice(index, text, reason)])
+        index, begun = prompt * self.n + chunk.index, len(self.echoed[prompt]) if self.echoed else 0
+        offset = self._lengths.get(index, begun)
+        self._lengths[index] = offset + sum(map(_width, chunk.logprobs or ()))
+        return self._chunk([self._choice(index, chunk.text, chunk.finished, chunk.logprobs, offset)])
 
     def last(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
         """What a stream ends with where usage is wanted."""
-        return self._chunk([]) | self._usage(outputs)
+        return self._chunk([]) | usage(outputs, self.num_speculative_tokens)
 
     def whole(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
         """The answer in one."""
-        begun = self.echoed or ("",) * len(outputs)
-        choices = [
-            self._choice(index, begun[index] + output.text, output.finish_reason)
-            for index, output in enumerate(outputs)
-        ]
-        return self._chunk(choices) | self._usage(outputs)
+        choices = []
+        for index, output in enumerate(outputs):
+            begun = self.echoed[index // self.n] if self.echoed else ""
+            choice = self._choice(index, begun + output.text, output, output.logprobs, len(begun))
+            if output.prompt_logprobs is not None:
+                choice["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs)
+            choices.append(choice)
+        return self._chunk(choices) | usage(outputs, self.num_speculative_tokens)
 
-    def _choice(self, index: int, text: str, reason: str | None) -> dict[str, Any]:
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+    def _choice(
+        self,
+        index: int,
+        text: str,
+        finished: RequestOutput | None,
+        logprobs: Positions | None,
+        offset: int = 0,
+    ) -> dict[str, Any]:
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": None if logprobs is None else completion_logprobs(logprobs, offset),
+            "finish_reason": finished and finished.finish_reason,
+            "stop_reason": finished and finished.stop_reason,
+        }
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -58,26 +86,32 @@ class CompletionAnswers:
             "choices": choices,
         }
 
-    def _usage(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
-        return usage(outputs, self.num_speculative_tokens)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChatAnswers:
-    """Answers of `/v1/chat/completions`; arguments as those of `CompletionAnswers`."""
+    """Answers of `/v1/chat/completions`.
+
+    Args:
+        identity, model, n: as those of `CompletionAnswers`.
+        top_logprobs: how many of the likeliest tokens are told at each position, where any are.
+    """
 
     identity: str
     model: str
     num_speculative_tokens: int
+    n: int
+    top_logprobs: int = 0
     created: int = field(default_factory=lambda: int(time.time()))
 
     def first(self) -> list[dict[str, Any]]:
         """What a stream begins with."""
-        return [self._chunk([self._delta({"role": "assistant", "content": ""}, None)])]
+        delta = {"role": "assistant", "content": ""}
+        return [self._chunk([self._choice(index, {"delta": delta}, None, None)]) for index in range(self.n)]
 
-    def piece(self, index: int, text: str, reason: str | None) -> dict[str, Any]:
+    def piece(self, prompt: int, chunk: Chunk) -> dict[str, Any]:
         """One piece of a stream."""
-        return self._chunk([self._delta({"content": text} if text else {}, reason)])
+        delta = {"content": chunk.text} if chunk.text else {}
+        return self._chunk([self._choice(chunk.index, {"delta": delta}, chunk.finished, chunk.logprobs)])
 
     def last(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
         """What a stream ends with where usage is wanted."""
@@ -85,19 +119,28 @@ class ChatAnswers:
 
     def whole(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
         """The answer in one."""
-        [output] = outputs
-        message = {"role": "assistant", "content": output.text, "refusal": None}
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": output.finish_reason,
-        }
-        answer = self._chunk([choice]) | {"object": "chat.completion"}
+        choices = [
+            self._choice(output.index, {"message": self._message(output)}, output, output.logprobs)
+            for output in outputs
+        ]
+        answer = self._chunk(choices) | {"object": "chat.completion"}
+        if outputs[0].prompt_logprobs is not None:
+            answer["prompt_logprobs"] = prompt_logprobs(outputs[0].prompt_logprobs)
         return answer | usage(outputs, self.num_speculative_tokens)
 
-    def _delta(self, delta: dict[str, Any], reason: str | None) -> dict[str, Any]:
-        return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _message(self, output: RequestOutput) -> dict[str, Any]:
+        return {"role": "assistant", "content": output.text, "refusal": None}
+
+    def _choice(
+        self, index: int, said: dict[str, Any], finished: RequestOutput | None, logprobs: Positions | None
+    ) -> dict[str, Any]:
+        return {
+            "index": index,
+            **said,
+            "logprobs": None if logprobs is None else chat_logprobs(logprobs, self.top_logprobs),
+            "finish_reason": finished and finished.finish_reason,
+            "stop_reason": finished and finished.stop_reason,
+        }
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -112,9 +155,60 @@ class ChatAnswers:
 Answers = CompletionAnswers | ChatAnswers
 
 
+def completion_logprobs(positions: Positions, offset: int) -> dict[str, Any]:
+    """Log-probabilities in the form of completions.
+
+    Args:
+        offset: where the first token's text begins in the answer's, in characters.
+    """
+    found: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    for position in positions:
+        own, *likely = (position or {}).values()
+        found["tokens"].append(own.decoded_token)
+        found["token_logprobs"].append(own.logprob)
+        found["top_logprobs"].append({each.decoded_token: each.logprob for each in (own, *likely)})
+        found["text_offset"].append(offset)
+        offset += _width(position)
+    return found
+
+
+def chat_logprobs(positions: Positions, top: int) -> dict[str, Any]:
+    """Log-probabilities in the form of chats.
+
+    Args:
+        top: how many of the likeliest tokens were asked for.
+    """
+    content = []
+    for position in positions:
+        every = list((position or {}).values())
+        likely = [each for each in every if each.rank is not None and each.rank <= top]
+        likely.sort(key=lambda each: -each.logprob)
+        content.append({**_token(every[0]), "top_logprobs": [_token(each) for each in likely]})
+    return {"content": content, "refusal": None}
+
+
+def prompt_logprobs(positions: Positions) -> list[dict[str, Any] | None]:
+    """Log-probabilities of a prompt as vLLM returns them: by token id, None for the first token."""
+    return [
+        None if position is None else {str(token): asdict(each) for token, each in position.items()}
+        for position in positions
+    ]
+
+
+def _token(each: Logprob) -> dict[str, Any]:
+    text = each.decoded_token or ""
+    return {"token": text, "logprob": each.logprob, "bytes": list(text.encode())}
+
+
+def _width(position: dict[int, Logprob] | None) -> int:
+    """Characters of the token that stands there."""
+    own = next(iter((position or {}).values()), None)
+    return 0 if own is None else len(own.decoded_token or "")
+
+
 def usage(outputs: Sequence[RequestOutput], num_speculative_tokens: int) -> dict[str, Any]:
     """Token counts, and how a single request went, in the form of vLLM's per-request metrics."""
-    prompt = sum(len(output.prompt_token_ids) for output in outputs)
+    prompt = sum(len(output.prompt_token_ids) for output in outputs if output.index == 0)
     completion = sum(len(output.token_ids) for output in outputs)
     counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     if len(outputs) != 1:

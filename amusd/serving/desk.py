@@ -25,7 +25,7 @@ Phase = Literal["starting", "ready", "draining"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One prompt to decode."""
+    """One prompt to decode, `params.n` times."""
 
     prompt: str | None
     tokens: list[int]
@@ -74,17 +74,17 @@ class FrontDesk:
 
     @property
     def inside(self) -> int:
-        """Prompts that run or wait."""
+        """Outputs that run or wait."""
         return sum(admission.unfinished for admission in self._admissions.values())
 
     @property
     def running(self) -> int:
-        """Prompts that are being decoded."""
+        """Outputs that are being decoded."""
         return 0 if self._coordinator is None else self._coordinator.live_count
 
     @property
     def waiting(self) -> int:
-        """Prompts that wait for a place."""
+        """Outputs that wait for a place."""
         return max(0, self.inside - self.running)
 
     def admit(self, jobs: Sequence[Job], identity: str = "", user: str | None = None) -> "Admission":
@@ -104,9 +104,10 @@ class FrontDesk:
             for job in jobs:
                 coordinator.check(job.tokens, job.params)
             identity = self._check_identity(identity)
-            if self.inside + len(jobs) > self._places:
+            more = sum(job.params.n for job in jobs)
+            if self.inside + more > self._places:
                 raise BusyError(
-                    f"{self.running} requests are decoded and {self.waiting} wait; {len(jobs)} more would be"
+                    f"{self.running} requests are decoded and {self.waiting} wait; {more} more would be"
                     f" above {self._places}: try again later"
                 )
         except AmusdError as error:
@@ -149,7 +150,7 @@ class FrontDesk:
 
 @dataclass(slots=True)
 class _Progress:
-    """Of one prompt."""
+    """Of one output."""
 
     last: float | None = None  # when it got its latest tokens, by time.monotonic()
     output_tokens: int = 0
@@ -174,7 +175,7 @@ class Admission:
     _outcome: str = "aborted"
 
     async def __aenter__(self) -> Self:
-        self.unfinished = len(self.jobs)
+        self.unfinished = sum(job.params.n for job in self.jobs)
         self._desk.enter(self)
         self._pumps = [asyncio.create_task(self._pump(index)) for index in range(len(self.jobs))]
         for job in self.jobs:
@@ -193,7 +194,7 @@ class Admission:
             log("request ended early", id=self.identity, outcome=self._outcome, user=self.user)
 
     async def events(self) -> AsyncIterator[tuple[int, Chunk]]:
-        """Chunks as they come, each with the index of its prompt, until every prompt is finished.
+        """Chunks as they come, each with the index of its prompt, until every output is finished.
 
         Raises:
             AmusdError: one cannot be finished.
@@ -213,12 +214,13 @@ class Admission:
 
     async def _pump(self, index: int) -> None:
         """Decode one prompt."""
-        job, progress = self.jobs[index], _Progress()
+        job = self.jobs[index]
+        progress = [_Progress() for _ in range(job.params.n)]
         try:
             source = self._coordinator.stream(job.prompt, job.tokens, job.params, speculative=job.speculative)
             async with aclosing(source) as chunks:
                 async for chunk in chunks:
-                    self._observe(index, chunk, progress)
+                    self._observe(index, chunk, progress[chunk.index])
                     self._events.put_nowait((index, chunk))
         except AmusdError as error:
             self._events.put_nowait(error)
@@ -243,7 +245,8 @@ class Admission:
         log(
             "request finished",
             id=self.identity,
-            index=index if len(self.jobs) > 1 else None,
+            prompt=index if len(self.jobs) > 1 else None,
+            output=output.index if self.jobs[index].params.n > 1 else None,
             reason=output.finish_reason,
             prompt_tokens=len(output.prompt_token_ids),
             output_tokens=len(output.token_ids),

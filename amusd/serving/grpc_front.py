@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import grpc.aio
 
 from amusd.errors import AccessError, AmusdError, InputError
+from amusd.outputs import joined
 from amusd.rpc.v1 import inference_pb2, inference_pb2_grpc
 from amusd.serving.bodies import read_json, read_sampling
 from amusd.serving.desk import FrontDesk, Job
@@ -39,14 +40,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> inference_pb2.Output:
         """One prompt, answered when it is finished."""
-        finished = None
+        finished = []
         async with self._answering(context, request.request_id):
             job = await self._read(request)
             async with self._desk.admit([job], request.request_id) as admitted:
                 async for _, chunk in admitted.events():
-                    finished = chunk.finished
-            assert finished is not None
-            return output_to_wire(finished)
+                    if chunk.finished is not None:
+                        finished.append(chunk.finished)
+            return output_to_wire(joined(finished))
         raise AssertionError("a failed call was aborted")
 
     async def Stream(  # noqa: N802

@@ -138,8 +138,11 @@ class HttpFront:
             text, tokens = await self.intake.read(prompt)
             jobs.append(Job(text, tokens, params, body.speculative is not False))
         echoed = tuple(self._text(job) for job in jobs) if body.echo else ()
-        identity = _identity(request)
-        answers = CompletionAnswers(identity, self.model, self._speculative_tokens, echoed)
+        if body.echo and params.logprobs is not None:
+            raise InputError("echo", True, "logprobs are those of the output: ask for prompt_logprobs too")
+        answers = CompletionAnswers(
+            _identity(request), self.model, self._speculative_tokens, params.n, echoed
+        )
         return await self._answer(request, answers, jobs, body)
 
     async def chat(self, request: Request) -> Response:
@@ -149,11 +152,12 @@ class HttpFront:
         self._check_model(body.model)
         messages = [message.to_dict() for message in body.messages]
         tokens = await self.intake.read_messages(messages)
-        params = _with_length(params, body, values, self.intake.reader.length_max - len(tokens))
-        answers = ChatAnswers(_identity(request), self.model, self._speculative_tokens)
-        return await self._answer(
-            request, answers, [Job(None, tokens, params, body.speculative is not False)], body
+        params = _with_chat_settings(params, body, values)
+        answers = ChatAnswers(
+            _identity(request), self.model, self._speculative_tokens, params.n, params.logprobs or 0
         )
+        jobs = [Job(None, tokens, params, body.speculative is not False)]
+        return await self._answer(request, answers, jobs, body)
 
     async def _answer(
         self, request: Request, answers: Answers, jobs: list[Job], body: CompletionBody | ChatBody
@@ -161,6 +165,8 @@ class HttpFront:
         identity, options = answers.identity, body.stream_options
         if options is not None and not body.stream:
             raise InputError("stream_options", "(given)", "only a stream has options: set stream too")
+        if body.stream and jobs[0].params.prompt_logprobs is not None:
+            raise InputError("prompt_logprobs", "(given)", "a stream does not carry them: leave stream out")
         headers = {"X-Request-Id": identity}
         if not body.stream:
             outputs = await while_connected(request, self._decode(jobs, identity, body.user))
@@ -173,32 +179,30 @@ class HttpFront:
         return response
 
     async def _decode(self, jobs: list[Job], identity: str, user: str | None) -> list[RequestOutput]:
-        outputs: dict[int, RequestOutput] = {}
+        outputs: dict[tuple[int, int], RequestOutput] = {}
         async with self.desk.admit(jobs, identity, user) as admitted:
-            async for index, chunk in admitted.events():
+            async for prompt, chunk in admitted.events():
                 if chunk.finished is not None:
-                    outputs[index] = chunk.finished
-        return [outputs[index] for index in range(len(jobs))]
+                    outputs[prompt, chunk.index] = chunk.finished
+        return [outputs[place] for place in sorted(outputs)]
 
     async def _stream(
         self, answers: Answers, jobs: list[Job], user: str | None, with_usage: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
-        outputs: dict[int, RequestOutput] = {}
+        outputs: dict[tuple[int, int], RequestOutput] = {}
         async with self.desk.admit(jobs, answers.identity, user) as admitted:
             begun = False
-            async for index, chunk in admitted.events():
+            async for prompt, chunk in admitted.events():
                 if not begun:
                     begun = True
                     for event in answers.first():
                         yield event
-                reason = None
                 if chunk.finished is not None:
-                    outputs[index] = chunk.finished
-                    reason = chunk.finished.finish_reason
-                if chunk.text or reason:
-                    yield answers.piece(index, chunk.text, reason)
+                    outputs[prompt, chunk.index] = chunk.finished
+                if chunk.text or chunk.logprobs or chunk.finished is not None:
+                    yield answers.piece(prompt, chunk)
         if with_usage:
-            yield answers.last([outputs[index] for index in range(len(jobs))])
+            yield answers.last([outputs[place] for place in sorted(outputs)])
 
     # -- tokenizing -----------------------------------------------------------------------------
 
@@ -275,16 +279,17 @@ def _prompts(given: str | list[Any]) -> list[Any]:
     return given
 
 
-def _with_length(
-    params: SamplingParams, body: ChatBody, values: Mapping[str, Any], room: int
-) -> SamplingParams:
-    """A chat's answer may be as long as there is room, unless the client says how long."""
+def _with_chat_settings(params: SamplingParams, body: ChatBody, values: Mapping[str, Any]) -> SamplingParams:
+    """What a chat says in its own words: how long the answer may be, and which log-probabilities it wants."""
     wanted, length = values.get("max_tokens"), body.max_completion_tokens
     if wanted is not None and length is not None and wanted != length:
         raise InputError("max_tokens", wanted, f"max_completion_tokens is {length}: give one of the two")
-    if wanted is not None:
-        return params
-    settings = params.to_dict() | {"max_tokens": max(1, room) if length is None else length}
+    if body.top_logprobs and not body.logprobs:
+        raise InputError("top_logprobs", body.top_logprobs, "needs logprobs to be true")
+    settings = params.to_dict()
+    settings["max_tokens"] = length if wanted is None else wanted  # None is as many as there is room for
+    if body.logprobs:
+        settings["logprobs"] = body.top_logprobs or 0
     return SamplingParams.from_dict(settings)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from amusd.errors import InputError
 from amusd.params import SamplingParams
@@ -15,21 +16,22 @@ from amusd.serving.bodies import read_sampling
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+    from pydantic_core.core_schema import CallableSchema
 
 TOKENS_LISTED_MAX: Final = 1 << 20
 
 # Fields of OpenAI's that do nothing here, with the values that ask for nothing.
 _NOTHING_ASKED: Final[Mapping[str, tuple[object, ...]]] = {
-    "n": (1,),
     "best_of": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "response_format": ({"type": "text"},),
     "tools": ([],),
     "tool_choice": ("none",),
     "store": (False,),
     "service_tier": ("auto", "default"),
 }
+
+# Functions do not come in JSON.
+_SAMPLING: Final = SamplingParams.model_fields.keys() - {"logits_processors"}
 
 Body = TypeVar("Body", bound="_Body")
 
@@ -94,6 +96,8 @@ class ChatBody(_Body):
 
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
 
 
 class TokenizeBody(_Strict):
@@ -122,7 +126,7 @@ def read_body(kind: type[Body], values: object) -> tuple[Body, SamplingParams]:
     for name, value in _object(values).items():
         if name in kind.model_fields:
             own[name] = value
-        elif name in SamplingParams.model_fields:
+        elif name in _SAMPLING:
             sampling[name] = value
         elif value is not None and not _asks_nothing(name, value):
             raise InputError(name, _short(value), "this field is not supported, or not with this value")
@@ -149,12 +153,18 @@ def read_plain_body(kind: type[Plain], values: object) -> Plain:
         raise InputError(where, _short(problem["input"]), message) from None
 
 
+class _WithoutFunctions(GenerateJsonSchema):
+    def callable_schema(self, schema: "CallableSchema") -> dict[str, Any]:
+        return {}
+
+
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
     """JSON schema of a body for the OpenAPI description, sampling parameters included."""
     schema = kind.model_json_schema()
     if issubclass(kind, _Body):
-        sampling = SamplingParams.model_json_schema()
-        schema["properties"] |= sampling["properties"]
+        sampling = SamplingParams.model_json_schema(schema_generator=_WithoutFunctions)
+        found = {name: sampling["properties"][name] for name in sorted(_SAMPLING)}
+        schema["properties"] = found | schema["properties"]
     return schema
 
 

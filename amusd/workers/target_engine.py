@@ -20,10 +20,11 @@ from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, 
 from amusd.speculation.target import TargetEndpoint
 from amusd.speculation.tree import TreeNode
 from amusd.tracing import Recorder
-from amusd.transport.codec import encode_commits, encode_map, encode_target
+from amusd.transport.codec import encode_commits, encode_logprobs, encode_map, encode_target
 from amusd.transport.link import Link
 from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
+from amusd.workers.logprob_feed import LogprobFeed
 
 if TYPE_CHECKING:
     from amusd.workers.verifier import Verifier
@@ -106,6 +107,7 @@ class TargetEngine(Engine[TargetInput]):
         self._decoding: list[RequestId] = []
         self._refused: list[target_pb2.TargetEvent] = []
         self._calibrations: dict[DrafterId, Calibration] = {}
+        self._logprobs = LogprobFeed()
         self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
 
     def load(self) -> None:
@@ -158,11 +160,14 @@ class TargetEngine(Engine[TargetInput]):
         except ProtocolError as error:
             self._drop_coordinator(error)
         except InputError as error:
-            self.endpoint.on_drop(request)
-            refused = common_pb2.Refused(
-                request=request, field=error.field, value=str(error.value), remedy=error.remedy
-            )
-            self._refused.append(target_pb2.TargetEvent(refused=refused))
+            self._refuse(request, error)
+
+    def _refuse(self, request: RequestId, error: InputError) -> None:
+        self.endpoint.on_drop(request)
+        refused = common_pb2.Refused(
+            request=request, field=error.field, value=str(error.value), remedy=error.remedy
+        )
+        self._refused.append(target_pb2.TargetEvent(refused=refused))
 
     def _rewind_feed(self, have: Have) -> None:
         try:
@@ -182,6 +187,7 @@ class TargetEngine(Engine[TargetInput]):
         if self._control is not None:
             self._control.close(reason)
             self._control = None
+            self._logprobs.clear()
         for request in [*self._prefilling, *self._decoding]:
             self.endpoint.on_drop(request)
             self._forget(request)
@@ -266,7 +272,8 @@ class TargetEngine(Engine[TargetInput]):
     def _prefill(self) -> None:
         request = self._prefilling[0]
         started = self._recorder.now_ns()
-        done = self.verifier.prefill(request)
+        start, rows, done = self.verifier.prefill(request)
+        self._logprobs.add_prompt(request, start, rows)
         self._recorder.record("prefill", started, request=request)
         if done:
             self._prefilling.remove(request)
@@ -292,12 +299,18 @@ class TargetEngine(Engine[TargetInput]):
             "pass", started_ns, requests=len(chosen), verified=sum(verified.values()), aliases=aliases
         )
         for (request, choice), row_winners in zip(chosen.items(), winners, strict=True):
+            if (failure := self.verifier.failures.get(request)) is not None:
+                accepted[request] = 0
+                self._refuse(request, failure)
+                self._forget(request)
+                continue
             accepted[request] = self._commit(request, choice, row_winners)
         self._choices = None
         self._policy.on_pass(verified, accepted, started, ended)
 
     def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
         """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
+        start = self.endpoint.log(request).length
         result = self.endpoint.on_verified(request, choice.nodes, choice.parents, winners)
         assert result is not None, "nothing ends a request while its engine runs the pass"
         if result.rolled_back:
@@ -305,6 +318,8 @@ class TargetEngine(Engine[TargetInput]):
         for guess in result.guesses:
             if guess.drafter is not None:
                 self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+        logprobs = self.verifier.logprobs(request, result.accepted_rows, result.emitted)
+        self._logprobs.add_output(request, start, logprobs)
         accepted = len(result.accepted_rows)
         in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
         self.verifier.keep(request, in_place, result.emitted)
@@ -329,8 +344,10 @@ class TargetEngine(Engine[TargetInput]):
                 link.send([encode_target(messages)])
         if self._control is not None and self._control.ready:
             events, self._refused = self._refused, []
-            if commits := self.endpoint.feed():
-                columns = target_pb2.Commits(columns=encode_commits(commits))
+            commits = self.endpoint.feed()
+            logprobs = encode_logprobs(self._logprobs.take(commits))
+            if commits or logprobs:
+                columns = target_pb2.Commits(columns=encode_commits(commits), logprobs=logprobs)
                 events.append(target_pb2.TargetEvent(commits=columns))
                 events.extend(self._statistics(commit) for commit in commits if commit.final is not None)
             if events:

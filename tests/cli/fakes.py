@@ -1,12 +1,14 @@
 """An engine that decodes nothing: it hands out prepared chunks, or fails on purpose."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from amusd.config import EngineConfig
 from amusd.coordinator.admission import check_request
 from amusd.errors import InputError
+from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestMetrics, RequestOutput
 from amusd.params import SamplingParams
 
@@ -60,6 +62,7 @@ class FakeLLM:
     while_streaming: BaseException | None = None
     notes: tuple[str, ...] = ()
     text = "    return n"
+    logprobs: list[dict[int, Logprob]] | None = None
 
     def __init__(self, config: EngineConfig) -> None:
         if self.failure is not None:
@@ -88,6 +91,7 @@ class FakeLLM:
         if self.while_streaming is not None:
             raise self.while_streaming
         output = RequestOutput(None, tuple(prompt), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
+        output = replace(output, logprobs=self.logprobs)
         yield Chunk(rest, (8, 9), (True, True), ((rest, True),), output)
 
     def write_trace(self, path: str | Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 from amusd.coordinator.admission import check_request
+from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestOutput
 from tests.cli.fakes import METRICS
 
@@ -40,16 +41,17 @@ class FakeCoordinator:
                 self.live_count += 1
                 try:
                     await self.hold.wait()
-                    async for chunk in self._chunks(prompt, tokens, params):
-                        yield chunk
+                    for index in range(params.n):
+                        async for chunk in self._chunks(prompt, tokens, params, index):
+                            yield chunk
                 finally:
                     self.live_count -= 1
         finally:
             self.open_count -= 1
 
-    async def _chunks(self, prompt, tokens, params):
-        output, text = [], ""
-        for step in range(1, min(params.max_tokens, 5) + 1):
+    async def _chunks(self, prompt, tokens, params, index):
+        output, text, rows = [], "", []
+        for step in range(1, min(params.max_tokens or 5, 5) + 1):
             await asyncio.sleep(0)
             if self.error is not None:
                 raise self.error
@@ -57,10 +59,28 @@ class FakeCoordinator:
             output.append(token)
             piece = f" {token}"
             text += piece
+            row = None if params.logprobs is None else [_logprobs(token, params.logprobs)]
+            rows += row or ()
             finished = None
-            if step == min(params.max_tokens, 5):
-                seed = params.seed or 11
+            if step == min(params.max_tokens or 5, 5):
                 finished = RequestOutput(
-                    prompt, tuple(tokens), text, tuple(output), "length", seed, METRICS, ()
+                    prompt=prompt,
+                    prompt_token_ids=tuple(tokens),
+                    text=text,
+                    token_ids=tuple(output),
+                    finish_reason="length",
+                    seed=params.seed or 11,
+                    metrics=METRICS,
+                    index=index,
+                    logprobs=None if params.logprobs is None else rows,
+                    prompt_logprobs=None if params.prompt_logprobs is None else [None, _logprobs(3, 1)],
                 )
-            yield Chunk(piece, (token,), (False,), ((piece, False),), finished)
+            yield Chunk(piece, (token,), (False,), ((piece, False),), finished, index, row)
+
+
+def _logprobs(token, count):
+    """The token that stands there is the second likeliest."""
+    likely = {
+        900 + rank: Logprob(-float(rank), rank, f"<{rank}>") for rank in range(1, count + 1) if rank != 2
+    }
+    return {token: Logprob(-2.0, 2, f" {token}"), **likely}

@@ -41,6 +41,17 @@ def ask(reader, path, content, **options):
     return asyncio.run(post())
 
 
+def ask_text(reader, content):
+    """The same of a stream."""
+
+    async def post():
+        async with front(reader) as (client, _, coordinator):
+            response = await client.post(COMPLETIONS, json=content)
+            return response.status_code, response.text, coordinator
+
+    return asyncio.run(post())
+
+
 COMPLETIONS = "/v1/completions"
 
 
@@ -80,6 +91,11 @@ COMPLETIONS = "/v1/completions"
         ({"prompt": "a", "tempo": 3}, 400, "tempo", "not supported"),
         ({"prompt": "a", "suffix": "b"}, 400, "suffix", "not supported"),
         ({"prompt": "a", "best_of": 2}, 400, "best_of", "not supported"),
+        ({"prompt": "a", "n": 0}, 400, "n", "from 1 to"),
+        ({"prompt": "a", "logprobs": 99}, 400, "logprobs", "from 0 to"),
+        ({"prompt": "a", "logits_processors": []}, 400, "logits_processors", "not supported"),
+        ({"prompt": "a", "echo": True, "logprobs": 1}, 400, "echo", "prompt_logprobs"),
+        ({"prompt": "a", "stream": True, "prompt_logprobs": 1}, 400, "prompt_logprobs", "leave stream out"),
         ({"prompt": "a", "stream": "yes"}, 400, "stream", "valid boolean"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, 400, "stream_options", "only a stream"),
         ({"prompt": "a", "speculative": "eagle"}, 400, "speculative", "valid boolean"),
@@ -106,6 +122,8 @@ def test_a_bad_completion_is_refused_by_the_field_that_is_wrong(reader, content,
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0"),
         ({"messages": [{"role": "user", "content": "a"}], "prompt": "a"}, "prompt"),
         ({"messages": [{"role": "user", "content": "a"}], "tools": [{}]}, "tools"),
+        ({"messages": [{"role": "user", "content": "a"}], "logprobs": 3}, "logprobs"),
+        ({"messages": [{"role": "user", "content": "a"}], "top_logprobs": 3}, "top_logprobs"),
         ({"messages": [{"role": "user", "content": "a"}], "max_completion_tokens": 0}, "max_tokens"),
         (
             {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "max_completion_tokens": 2},
@@ -157,6 +175,49 @@ def test_prompts_of_every_form_are_answered_each_in_its_place(reader):
         assert body["usage"]["completion_tokens"] == 2 * many
 
 
+def test_several_outputs_of_several_prompts_each_have_their_place(reader):
+    content = {"prompt": [[5], [50]], "n": 2, "max_tokens": 2, "temperature": 1}
+    _, body, _ = ask(reader, COMPLETIONS, content, queue_max=4)
+    assert [(c["index"], c["text"]) for c in body["choices"]] == [
+        (0, " 6 7"),
+        (1, " 6 7"),
+        (2, " 51 52"),
+        (3, " 51 52"),
+    ]
+    assert body["usage"] == {"prompt_tokens": 2, "completion_tokens": 8, "total_tokens": 10}
+
+
+def test_log_probabilities_of_completions_have_openai_s_form(reader):
+    _, body, _ = ask(
+        reader, COMPLETIONS, {"prompt": [5], "logprobs": 1, "prompt_logprobs": 1, "max_tokens": 2}
+    )
+    [choice] = body["choices"]
+    assert choice["logprobs"] == {
+        "tokens": [" 6", " 7"],
+        "token_logprobs": [-2.0, -2.0],
+        "top_logprobs": [{" 6": -2.0, "<1>": -1.0}, {" 7": -2.0, "<1>": -1.0}],
+        "text_offset": [0, 2],
+    }
+    assert choice["prompt_logprobs"][0] is None
+    assert choice["prompt_logprobs"][1]["3"]["rank"] == 2
+
+
+def test_log_probabilities_of_a_stream_go_on_where_the_text_does(reader):
+    _, text, _ = ask_text(reader, {"prompt": [5], "logprobs": 0, "max_tokens": 2, "stream": True})
+    pieces = [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n")[:2]]
+    assert [piece["choices"][0]["logprobs"]["text_offset"] for piece in pieces] == [[0], [2]]
+
+
+@pytest.mark.parametrize(("top", "told"), [(0, []), (1, ["<1>"]), (3, ["<1>", " {}", "<3>"])])
+def test_log_probabilities_of_chats_tell_as_many_of_the_likeliest_as_were_asked_for(reader, top, told):
+    content = {"messages": [{"role": "user", "content": "a"}], "logprobs": True, "top_logprobs": top}
+    _, body, _ = ask(reader, "/v1/chat/completions", content, template=TEMPLATE.read_text())
+    for entry in body["choices"][0]["logprobs"]["content"]:
+        likely = [each["token"] for each in entry["top_logprobs"]]
+        assert likely == [text.format(entry["token"].strip()) for text in told]
+        assert entry["bytes"] == list(entry["token"].encode())
+
+
 def test_one_request_has_its_metrics_in_vllm_s_form_and_several_have_none(reader):
     _, body, _ = ask(reader, COMPLETIONS, {"prompt": "a"})
     assert body["metrics"]["speculative_decoding"]["num_draft_tokens"] == 4
@@ -175,7 +236,8 @@ def test_a_chat_may_be_as_long_as_there_is_room_unless_it_says_how_long(reader):
     template = TEMPLATE.read_text()
     _, _, coordinator = ask(reader, "/v1/chat/completions", content, template=template)
     _, tokens, params, _ = coordinator.asked[0]
-    assert params.max_tokens == reader.length_max - len(tokens)
+    assert params.max_tokens is None
+    assert reader.tokenizer.decode(tokens) == "<user>a\n<assistant>"
     for name in ("max_tokens", "max_completion_tokens"):
         _, _, coordinator = ask(reader, "/v1/chat/completions", content | {name: 3}, template=template)
         assert coordinator.asked[0][2].max_tokens == 3

@@ -150,6 +150,31 @@ def test_many_prompts_come_back_in_their_order_with_the_bytes_of_the_target_alon
     assert together[0].metrics.overlap is None
 
 
+def test_several_outputs_and_log_probabilities_come_over_as_an_engine_gives_them(client, held_out):
+    params = SamplingParams(temperature=1, seed=3, n=2, max_tokens=12, logprobs=2, prompt_logprobs=0)
+    [output] = client.generate(held_out[0], params)
+    [alone] = client.generate(held_out[0], params, speculative=False)
+    assert [each.token_ids for each in output.outputs] == [each.token_ids for each in alone.outputs]
+    assert len({each.token_ids for each in output.outputs}) == 2
+    assert [each.logprobs for each in output.outputs] == [each.logprobs for each in alone.outputs]
+    assert [len(each.logprobs) for each in output.outputs] == [len(each.token_ids) for each in output.outputs]
+    assert output.prompt_logprobs == alone.prompt_logprobs
+    assert output.prompt_logprobs[0] is None
+    assert output.cumulative_logprob == pytest.approx(
+        sum(row[token].logprob for row, token in zip(output.logprobs, output.token_ids, strict=True))
+    )
+    streamed = list(client.stream(held_out[0], params))
+    for index, each in enumerate(output.outputs):
+        rows = [row for chunk in streamed if chunk.index == index for row in chunk.logprobs]
+        assert rows == each.logprobs
+
+
+def test_python_functions_are_refused_before_they_are_lost(client):
+    params = SamplingParams(logits_processors=[lambda tokens, scores: scores])
+    with pytest.raises(InputError, match="logits_processors: .*inprocess"):
+        client.generate("a", params)
+
+
 def test_a_stream_adds_up_to_the_output_that_generate_returns(client, held_out):
     [whole] = client.generate(held_out[2], GREEDY)
     chunks = list(client.stream(held_out[2], GREEDY))
