@@ -171,7 +171,7 @@ def test_several_outputs_and_log_probabilities_come_over_as_an_engine_gives_them
 
 def test_python_functions_are_refused_before_they_are_lost(client):
     params = SamplingParams(logits_processors=[lambda tokens, scores: scores])
-    with pytest.raises(InputError, match="logits_processors: .*inprocess"):
+    with pytest.raises(InputError, match=r"logits_processors: .*inprocess"):
         client.generate("a", params)
 
 
