@@ -207,10 +207,11 @@ class Admission:
             yield event
 
     def abort(self) -> None:
-        """End it; whoever reads the events gets an AbortedError."""
+        """End it; whoever reads the events gets an AbortedError, unless all of it is there already."""
         for pump in self._pumps:
             pump.cancel()
-        self._events.put_nowait(AbortedError(f"request {self.identity} was aborted"))
+        if self.unfinished:
+            self._events.put_nowait(AbortedError(f"request {self.identity} was aborted"))
 
     async def _pump(self, index: int) -> None:
         """Decode one prompt."""

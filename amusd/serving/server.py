@@ -167,8 +167,6 @@ class Server:
             while not self._ending.is_set():
                 if coordinator.failure is not None:
                     raise WorkerError(f"the engine has failed: {coordinator.failure}")
-                if looking.done():
-                    looking.result()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._ending.wait(), FAILURE_POLL_SECONDS)
         finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from amusd.coordinator.coordinator import Coordinator
 from amusd.serving.desk import FrontDesk
-from amusd.serving.logs import log
+from amusd.serving.logs import LOGGER, log
 from amusd.tracing import committed_drafts, overlap_ns
 
 
@@ -20,10 +20,13 @@ class Statistics:
     _since_ns: int = field(default_factory=time.monotonic_ns)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; a look that fails is no reason to stop serving."""
         while True:
             await asyncio.sleep(self.period_seconds)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - said in the log, and tried again
+                LOGGER.exception("statistics failed on a defect")
 
     async def look(self) -> None:
         """One look at the time since the last one."""

@@ -1,15 +1,22 @@
 """A real server: OpenAI's own client, ours, and clients that leave."""
 
 import asyncio
+import datetime
+import ipaddress
 import os
 import random
 import signal
+import ssl
 import time
 
 import grpc
 import httpx
 import openai
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from amusd import (
@@ -133,6 +140,15 @@ def test_a_timeout_of_the_official_client_ends_the_request_in_both_workers(offic
         official.with_options(timeout=0.5, max_retries=0).completions.create(
             model="demo", prompt="class A:", max_tokens=1500, extra_body={"ignore_eos": True}
         )
+    wait_until_free(client)
+
+
+def test_a_stream_of_events_that_is_left_early_ends_in_both_workers(server, client):
+    body = {"prompt": "class A:", "max_tokens": 1500, "temperature": 0, "ignore_eos": True, "stream": True}
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.stream("POST", f"{server.http}/v1/completions", json=body, headers=headers) as response:
+        assert next(response.iter_lines()).startswith("data: ")
+        assert held(client)["target requests"] == 1
     wait_until_free(client)
 
 
@@ -334,17 +350,43 @@ def test_health_is_told_over_grpc_too(server):
 # -- the end -------------------------------------------------------------------------------------
 
 
-def test_sigterm_lets_live_requests_finish_refuses_new_ones_and_leaves_nothing():
-    with served("--mode", "alone", "--max-requests", "2") as running, Client(running.grpc) as client:
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Of this machine, signed by its own key; and the key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))])
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    signed = builder.add_extension(address, False).add_extension(authority, True).sign(key, hashes.SHA256())
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_sigterm_lets_live_requests_finish_refuses_new_ones_and_leaves_nothing_with_tls_too(certificate):
+    cert, key = certificate
+    tls = ("--ssl-certfile", str(cert), "--ssl-keyfile", str(key))
+    trust = ssl.create_default_context(cafile=str(cert))
+    with (
+        served("--mode", "alone", "--max-requests", "2", *tls) as running,
+        Client(running.grpc, tls=cert) as client,
+        httpx.Client(base_url=running.http.replace("http:", "https:"), verify=trust) as web,
+    ):
         pid = client.info()["workers"]["target"]["pid"]
         params = SamplingParams(temperature=0, max_tokens=120, ignore_eos=True)
         stream = client.stream("class A:", params)
         assert next(stream).token_ids
+        with Client(running.grpc, retries=False) as plain, pytest.raises(UnavailableError):
+            plain.info()
         running.process.send_signal(signal.SIGTERM)
-        while httpx.get(f"{running.http}/health").status_code == 200:
+        while web.get("/health").status_code == 200:
             pass
-        with Client(running.grpc, retries=False) as late, pytest.raises(UnavailableError, match="draining"):
-            late.generate("a")
+        with Client(running.grpc, tls=cert, retries=False) as late:
+            with pytest.raises(UnavailableError, match="draining"):
+                late.generate("a")
         assert list(stream)[-1].finished.finish_reason == "length"
         assert running.process.wait(timeout=30) == 0
         with pytest.raises(ProcessLookupError):
