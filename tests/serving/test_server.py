@@ -384,9 +384,9 @@ def test_sigterm_lets_live_requests_finish_refuses_new_ones_and_leaves_nothing_w
         running.process.send_signal(signal.SIGTERM)
         while web.get("/health").status_code == 200:
             pass
-        with Client(running.grpc, tls=cert, retries=False) as late:
-            with pytest.raises(UnavailableError, match="draining"):
-                late.generate("a")
+        late = Client(running.grpc, tls=cert, retries=False)
+        with late, pytest.raises(UnavailableError, match="draining"):
+            late.generate("a")
         assert list(stream)[-1].finished.finish_reason == "length"
         assert running.process.wait(timeout=30) == 0
         with pytest.raises(ProcessLookupError):
