@@ -208,6 +208,16 @@ def test_a_python_processor_sees_each_rows_whole_prefix_after_the_bias_and_befor
     assert not logits.any()
 
 
+def test_a_python_processor_that_writes_to_its_scores_does_not_write_to_the_callers():
+    def spoil(input_ids, scores):
+        return scores.fill_(1.0)
+
+    logits = some_logits()
+    before = logits.clone()
+    assert (warp(logits, logits_processors=[spoil]) == 1.0).all()
+    assert torch.equal(logits, before)
+
+
 def test_transformers_own_classes_are_python_processors():
     logits = some_logits(rows=3)
     processor = RepetitionPenaltyLogitsProcessor(1.7)
