@@ -24,6 +24,7 @@ class CompletionAnswers:
         model: as clients call it.
         echoed: what the answers to each prompt begin with; empty for none.
         n: outputs of each prompt.
+        spans: whether pieces cut their text into runs, each with whether an accepted draft wrote it.
     """
 
     identity: str
@@ -31,6 +32,7 @@ class CompletionAnswers:
     num_speculative_tokens: int
     n: int
     echoed: tuple[str, ...] = ()
+    spans: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
     _lengths: dict[int, int] = field(default_factory=dict)  # of each choice's text so far, in characters
 
@@ -44,7 +46,10 @@ class CompletionAnswers:
         index, begun = prompt * self.n + chunk.index, len(self.echoed[prompt]) if self.echoed else 0
         offset = self._lengths.get(index, begun)
         self._lengths[index] = offset + sum(map(_width, chunk.logprobs or ()))
-        return self._chunk([self._choice(index, chunk.text, chunk.finished, chunk.logprobs, offset)])
+        choice = self._choice(index, chunk.text, chunk.finished, chunk.logprobs, offset)
+        if self.spans:
+            choice["spans"] = chunk.spans
+        return self._chunk([choice])
 
     def last(self, outputs: Sequence[RequestOutput]) -> dict[str, Any]:
         """What a stream ends with where usage is wanted."""

@@ -1,12 +1,15 @@
 """The HTTP side of a server: what of OpenAI's interface a text model needs, and vLLM's tokenizing."""
 
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
 from amusd import __version__
 from amusd.errors import AmusdError, InputError, UnavailableError
@@ -14,6 +17,7 @@ from amusd.outputs import RequestOutput
 from amusd.params import SamplingParams
 from amusd.serving.answers import Answers, ChatAnswers, CompletionAnswers
 from amusd.serving.bodies import read_json
+from amusd.serving.description import described, failures
 from amusd.serving.desk import FrontDesk, Job
 from amusd.serving.failures import (
     STATUS_DESCRIPTIONS,
@@ -32,12 +36,12 @@ from amusd.serving.requests import (
     TokenizeBody,
     read_body,
     read_plain_body,
-    schema_of,
 )
 from amusd.serving.streams import CLIENT_LEFT_STATUS, ClientLeft, EventStream, while_connected
 
 BODY_BYTES_MAX: Final = 8 << 20
-HEALTH_STATUS: Final = {"starting": 503, "ready": 200, "draining": 503}
+TIMELINE_SECONDS: Final = 2.0
+PAGE: Final = Path(__file__).parent / "page.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,17 @@ class HttpFront:
 
     def _open_routes(self) -> APIRouter:
         router = APIRouter(tags=["watching"])
-        router.add_api_route("/health", self.health, responses=_failures(503))
+        router.add_api_route("/", self.page, response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/health", self.health, responses=failures(503))
         router.add_api_route("/metrics", self.metrics, response_class=Response)
         return router
 
     def _guarded_routes(self) -> APIRouter:
         router = APIRouter(dependencies=[Depends(self._check_key)], tags=["models"])
-        router.add_api_route("/v1/models", self.models, responses=_failures(401))
-        router.add_api_route("/v1/models/{model:path}", self.one_model, responses=_failures(401, 404))
-        refusals = _failures(*STATUS_DESCRIPTIONS)
+        router.add_api_route("/v1/models", self.models, responses=failures(401))
+        router.add_api_route("/v1/models/{model:path}", self.one_model, responses=failures(401, 404))
+        router.add_api_route("/v1/timeline", self.timeline, responses=failures(401, 503))
+        refusals = failures(*STATUS_DESCRIPTIONS)
         posts: Sequence[tuple[str, Callable[[Request], Awaitable[Response]], type[Any]]] = (
             ("/v1/completions", self.completions, CompletionBody),
             ("/v1/chat/completions", self.chat, ChatBody),
@@ -95,7 +101,7 @@ class HttpFront:
                 endpoint,
                 methods=["POST"],
                 responses=refusals,
-                openapi_extra={"requestBody": _described(body)},
+                openapi_extra={"requestBody": described(body)},
             )
         return router
 
@@ -117,6 +123,32 @@ class HttpFront:
         self.desk.metrics.running.set(self.desk.running)
         self.desk.metrics.waiting.set(self.desk.waiting)
         return Response(self.desk.metrics.render(), media_type=CONTENT_TYPE)
+
+    async def page(self) -> Response:
+        """A page to try it on."""
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+    async def timeline(self) -> Response:
+        """What each device did in the last seconds: slices of time, in seconds before now."""
+        now_ns = time.monotonic_ns()
+        since_ns = now_ns - int(TIMELINE_SECONDS * 1e9)
+        target, drafters = await self.desk.coordinator.tracks(since_ns)
+        tracks = [
+            {
+                "name": track.name,
+                "slices": [
+                    [
+                        event.name,
+                        (max(event.start_ns, since_ns) - now_ns) / 1e9,
+                        (event.end_ns - now_ns) / 1e9,
+                    ]
+                    for event in track.events
+                    if event.end_ns > event.start_ns
+                ],
+            }
+            for track in (target, *drafters)
+        ]
+        return Json({"seconds": TIMELINE_SECONDS, "tracks": tracks})
 
     async def models(self) -> Response:
         """The one model that is served."""
@@ -267,6 +299,10 @@ async def _first(events: AsyncGenerator[dict[str, Any], None]) -> list[dict[str,
     return [await anext(events)]
 
 
+def _seconds(nanoseconds: int) -> float:
+    return nanoseconds / 1e9
+
+
 def _identity(request: Request) -> str:
     """The client's name for a request, or a new one."""
     return request.headers.get("x-request-id") or secrets.token_hex(12)
@@ -291,29 +327,3 @@ def _with_chat_settings(params: SamplingParams, body: ChatBody, values: Mapping[
     if body.logprobs:
         settings["logprobs"] = body.top_logprobs or 0
     return SamplingParams.from_dict(settings)
-
-
-def _described(body: type[Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": schema_of(body)}}}
-
-
-def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The part of a route's description that is about errors."""
-    error = {
-        "type": "object",
-        "properties": {
-            "message": {"type": "string"},
-            "type": {"type": "string"},
-            "param": {"type": ["string", "null"]},
-            "code": {"type": ["string", "null"]},
-        },
-        "required": ["message", "type", "param", "code"],
-    }
-    schema = {"type": "object", "properties": {"error": error}, "required": ["error"]}
-    return {
-        status: {
-            "description": STATUS_DESCRIPTIONS[status],
-            "content": {"application/json": {"schema": schema}},
-        }
-        for status in statuses
-    }

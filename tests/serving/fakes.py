@@ -1,10 +1,12 @@
 """A coordinator without workers: its tokens are a count from the prompt's last token on."""
 
 import asyncio
+import time
 
 from amusd.coordinator.admission import check_request
 from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestOutput
+from amusd.tracing import Event, Track
 from tests.cli.fakes import METRICS
 
 
@@ -48,6 +50,11 @@ class FakeCoordinator:
                     self.live_count -= 1
         finally:
             self.open_count -= 1
+
+    async def tracks(self, since_ns):
+        now = time.monotonic_ns()
+        passed = Event("pass", now - 2_000_000, now - 1_000_000, {})
+        return Track("target", (passed, Event("rollback", now, now, {}))), [Track("draft 0")]
 
     async def _chunks(self, prompt, tokens, params, index):
         output, text, rows = [], "", []

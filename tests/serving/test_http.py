@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 
 import httpx
 import pytest
@@ -407,3 +408,37 @@ def test_metrics_count_what_happened_under_vllm_s_names_or_our_own(reader):
     ):
         assert line in text
     assert "vllm:" not in asyncio.run(scenario(vllm_names=False))
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_asks_for_what_there_is(reader):
+    async def scenario():
+        async with front(reader, keys=("key",)) as (client, _, _):
+            page = await client.get("/")
+            described = (await client.get("/openapi.json")).json()
+            return page, described
+
+    page, described = asyncio.run(scenario())
+    assert page.headers["content-type"].startswith("text/html")
+    assert "://" not in page.text
+    asked = set(re.findall(r'fetch\("([^"]+)"', page.text))
+    assert {f"/{path}" for path in asked} <= described["paths"].keys()
+
+
+def test_pieces_of_a_stream_tell_who_wrote_them_where_that_is_asked_for(reader):
+    _, text, _ = ask_text(reader, {"prompt": [5], "max_tokens": 1, "stream": True, "spans": True})
+    piece = json.loads(text.split("\n\n")[0].removeprefix("data: "))
+    assert piece["choices"][0]["spans"] == [[" 6", False]]
+    assert ask(reader, COMPLETIONS, {"prompt": [5], "spans": True})[1]["error"]["param"] == "spans"
+
+
+def test_the_timeline_tells_slices_of_the_last_seconds(reader):
+    async def scenario():
+        async with front(reader) as (client, _, _):
+            return (await client.get("/v1/timeline")).json()
+
+    found = asyncio.run(scenario())
+    [target, draft] = found["tracks"]
+    assert (target["name"], draft["name"]) == ("target", "draft 0")
+    [[name, start, end]] = target["slices"]
+    assert name == "pass"
+    assert -found["seconds"] <= start < end <= 0
