@@ -150,7 +150,7 @@ async def _serve(
     await asyncio.wrap_future(served.engine.loaded)
     details = served.details | {"versions": {name: importlib.metadata.version(name) for name in VERSIONS}}
     worker = WorkerServicer(
-        served.role, str(device), served.incarnation, served.recorder, json.dumps(details)
+        served.role, str(device), served.incarnation, served.recorder, json.dumps(details), served.engine
     )
     services = {
         **served.services,

@@ -330,6 +330,14 @@ class TargetEngine(Engine[TargetInput]):
             self._forget(request)
         return accepted
 
+    def occupancy(self) -> dict[str, int]:
+        """Open requests, those with cells, and live nodes of all trees."""
+        return {
+            "requests": len(self.endpoint.requests()),
+            "slots": self.verifier.slots_used,
+            "nodes": sum(self.endpoint.tree(request).count for request in self.endpoint.requests()),
+        }
+
     # -- streams -------------------------------------------------------------------------------
 
     def _publish(self) -> None:

@@ -83,6 +83,11 @@ class Verifier:
             "pass_seconds": self.costs.to_dict(),
         }
 
+    @property
+    def slots_used(self) -> int:
+        """How many requests have cells."""
+        return len(self._slots)
+
     def open(self, order: Order) -> None:
         """Take a request; its prompt is prefilled turn by turn.
 
