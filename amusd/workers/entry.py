@@ -7,11 +7,12 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from amusd.config import RULES_WITH_Q
 from amusd.devices import DeviceSpec, parse_device
 from amusd.rpc.v1 import common_pb2_grpc, draft_pb2_grpc, target_pb2_grpc
 from amusd.tracing import Recorder
@@ -95,6 +96,8 @@ async def _start_target(
 
     mode, count = options["mode"], options["num_speculative_tokens"]
     limits = Limits() if mode == "alone" else Limits(window=draft_policy(mode, count).window)
+    if options["rule"] in RULES_WITH_Q:
+        limits = replace(limits, drafters_max=1)  # siblings are drawn from one law, that of one drafter
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 

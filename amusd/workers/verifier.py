@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from amusd.devices import DeviceSpec
-from amusd.errors import InputError
+from amusd.errors import InputError, ProtocolError
 from amusd.models import ModelSpec, Rows, Runner, default_context, load_config, load_model
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.target_cells import TargetCells
@@ -15,8 +15,11 @@ from amusd.models.timing import time_passes
 from amusd.orders import Order
 from amusd.policies.choices import BRANCHES_MAX, Choice
 from amusd.policies.costs import CostCurve
-from amusd.sampling import RowSampler
-from amusd.speculation.messages import RequestId
+from amusd.sampling import RowSampler, rules
+from amusd.sampling.rules import Rule
+from amusd.sampling.sampler import Law
+from amusd.sampling.truncation import SparseLaw
+from amusd.speculation.messages import Draws, RequestId
 from amusd.speculation.tree import TreeNode
 
 PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
@@ -28,11 +31,20 @@ class Verifier:
     Args:
         costs: of the runner's passes.
         vocabulary_size: tokens that the target may emit; further columns of its logits are padding.
+        rule: by which the token after a node is emitted where siblings were drawn below it; None: `race`.
     """
 
-    def __init__(self, runner: Runner, check: SelfCheck, costs: CostCurve, vocabulary_size: int) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        check: SelfCheck,
+        costs: CostCurve,
+        vocabulary_size: int,
+        rule: Rule | None = None,
+    ) -> None:
         self.costs = costs
         self.vocabulary_size = vocabulary_size
+        self.rule = rule or rules.get("race")
         self._cells = TargetCells(runner)
         self._runner = runner
         self._check = check
@@ -91,29 +103,52 @@ class Verifier:
         self._cells.prefill(slot, log[:stop])
         return stop == len(log)
 
-    def verify(self, choices: Mapping[RequestId, Choice], *, apart: bool = False) -> list[list[int]]:
+    def check(self, draws: Draws) -> None:
+        """Refuse draws that the rule never makes.
+
+        Raises:
+            ProtocolError: they are such.
+        """
+        try:
+            places = [draws.ids.index(token) for token in draws.tokens]
+            self.rule.check(torch.tensor(draws.weights), places)
+        except ValueError as error:
+            raise ProtocolError(f"a drafter sent draws that are not the rule's: {error}") from error
+
+    def verify(
+        self,
+        choices: Mapping[RequestId, Choice],
+        draws: Mapping[RequestId, Sequence[Draws | None]] | None = None,
+        *,
+        apart: bool = False,
+    ) -> list[list[int]]:
         """One pass over the requests' choices of nodes.
 
         Args:
+            draws: what the rule drew below the root and each node of a choice, if it did; all of it, or the
+                text does not have the target's law.
             apart: give each path of a choice a batch row of its own, over copied cells: exact where a tree's
                 scattered cells are exact up to rounding only.
 
         Returns:
             the target's own token after the root and after each node of each choice.
         """
+        drawn = draws or {}
         if apart:
-            return self._verify_apart(choices)
+            return self._verify_apart(choices, drawn)
         plans = [
             self._plan(request, self._slots[request], choice.nodes, choice.parents)
             for request, choice in choices.items()
         ]
         logits = self._cells.forward(plans)  # [requests, W, vocabulary]
         return [
-            self._winners(request, plan, rows[: len(plan.tokens)])
+            self._winners(request, plan, rows[: len(plan.tokens)], drawn.get(request, ()))
             for request, plan, rows in zip(choices, plans, logits, strict=True)
         ]
 
-    def _verify_apart(self, choices: Mapping[RequestId, Choice]) -> list[list[int]]:
+    def _verify_apart(
+        self, choices: Mapping[RequestId, Choice], draws: Mapping[RequestId, Sequence[Draws | None]]
+    ) -> list[list[int]]:
         branches = [
             (request, index, rows)
             for request, choice in choices.items()
@@ -130,7 +165,8 @@ class Verifier:
         logits = self._in_slot_order(slots, plans)
         found = {request: [-1] * (1 + len(choice.nodes)) for request, choice in choices.items()}
         for (request, _, rows), slot, plan, branch_logits in zip(branches, slots, plans, logits, strict=True):
-            winners = self._winners(request, plan, branch_logits[: len(plan.tokens)])
+            drawn = [draws[request][row] for row in (0, *rows)] if request in draws else ()
+            winners = self._winners(request, plan, branch_logits[: len(plan.tokens)], drawn)
             for row, winner in zip((0, *rows), winners, strict=True):
                 found[request][row] = winner
             accepted = 0
@@ -151,7 +187,9 @@ class Verifier:
     def _plan(self, request: RequestId, slot: int, nodes: Sequence[TreeNode], parents: Sequence[int]) -> Rows:
         return self._cells.plan(slot, self._logs[request][-1], [node.token for node in nodes], parents)
 
-    def _winners(self, request: RequestId, plan: Rows, logits: Tensor) -> list[int]:
+    def _winners(
+        self, request: RequestId, plan: Rows, logits: Tensor, draws: Sequence[Draws | None]
+    ) -> list[int]:
         """The target's own token after each of [rows, vocabulary] rows."""
         log, sampler = self._logs[request], self._samplers[request]
         prefixes = None
@@ -160,7 +198,14 @@ class Verifier:
             paths = [[plan.tokens[row_of[cell]] for cell in path[1:]] for path in plan.ancestors]
             prefixes = [[*log, *path] for path in paths]
         positions = [position + 1 for position in plan.positions]
-        return sampler.winners(sampler.arrivals(logits, positions, prefixes))
+        laws = {row: self._law(each) for row, each in enumerate(draws) if each is not None}
+        return sampler.winners(sampler.arrivals(logits, positions, prefixes, laws))
+
+    def _law(self, draws: Draws) -> Law:
+        """What the rule makes of the target's probabilities at a row."""
+        sparse = SparseLaw(torch.tensor(draws.ids), torch.tensor(draws.weights))
+        q = sparse.dense(self.vocabulary_size).to(self._runner.loaded.device)
+        return lambda p: self.rule.law(p, q, draws.tokens)
 
     def keep(self, request: RequestId, accepted_rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Commit the accepted rows of the last pass; ``tokens`` are all that the log grew by.
@@ -198,4 +243,5 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
     rows_max = options["num_speculative_tokens"] + 1
     check = self_check(runner, 1 if options["mode"] == "alone" else rows_max)
     costs = CostCurve(time_passes(runner, rows_max), loaded.rows_multiple)
-    return Verifier(runner, check, costs, min(options["vocabulary_size"], loaded.vocabulary_size))
+    vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)
+    return Verifier(runner, check, costs, vocabulary_size, rules.get(options["rule"]))
