@@ -77,7 +77,7 @@ class JsonScreen:
 class PlainScreen:
     """The text, as it is and with a newline after it; the summary as lines on the standard error."""
 
-    def __init__(self, alone: bool, rule: str) -> None:
+    def __init__(self, alone: bool, rule: str = "race") -> None:
         self._alone = alone
         self._rule = rule
 
@@ -105,7 +105,7 @@ class PlainScreen:
 class TerminalScreen:
     """Streamed text that tells accepted draft tokens from the target's own, then a short table."""
 
-    def __init__(self, alone: bool, rule: str) -> None:
+    def __init__(self, alone: bool, rule: str = "race") -> None:
         self._alone = alone
         self._rule = rule
         self._text = Console(highlight=False)

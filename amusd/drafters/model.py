@@ -197,12 +197,18 @@ class DrawingModelDrafter(ModelDrafter):
 
     It draws with noise of its own, new for every node: neither what the target emits nor whether another
     node is drafted may depend on it. At temperature 0 it guesses as with `race`, and nothing is to be told.
+
+    Args:
+        seed: of that noise, which is no request's; None takes one from the machine.
     """
 
-    def __init__(self, cells: DraftCells, vocabulary_size: int, rule: Rule) -> None:
+    def __init__(self, cells: DraftCells, vocabulary_size: int, rule: Rule, seed: int | None = None) -> None:
         super().__init__(cells, vocabulary_size, rule)
         self._noise = torch.Generator()
-        self._noise.seed()
+        if seed is None:
+            self._noise.seed()
+        else:
+            self._noise.manual_seed(seed)
 
     def draw(self, items: Sequence[Expansion]) -> list[Drawn]:
         """Siblings by the rule below each node, in one forward over all requests."""
