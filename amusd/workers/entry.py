@@ -7,7 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -85,6 +85,13 @@ def run_worker(spec: dict[str, Any]) -> RunningWorker:
     return asyncio.run_coroutine_threadsafe(start(spec["options"], device, loop), loop).result()
 
 
+def drafters_max(rule: str) -> int:
+    """How many drafters may attach: one where siblings are drawn from its law, else as many as usual."""
+    from amusd.speculation.target import Limits
+
+    return 1 if rule in RULES_WITH_Q else Limits().drafters_max
+
+
 async def _start_target(
     options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
 ) -> RunningWorker:
@@ -95,9 +102,8 @@ async def _start_target(
     from amusd.workers.target_engine import TargetEngine
 
     mode, count = options["mode"], options["num_speculative_tokens"]
-    limits = Limits() if mode == "alone" else Limits(window=draft_policy(mode, count).window)
-    if options["rule"] in RULES_WITH_Q:
-        limits = replace(limits, drafters_max=1)  # siblings are drawn from one law, that of one drafter
+    window = Limits().window if mode == "alone" else draft_policy(mode, count).window
+    limits = Limits(window=window, drafters_max=drafters_max(options["rule"]))
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 

@@ -1,13 +1,16 @@
 """What a rule drew below a node reaches the target whole, with its node, and only once."""
 
 import math
+from typing import get_args
 
 import pytest
 
+from amusd.config import RULES_WITH_Q, RuleName
 from amusd.errors import ProtocolError
 from amusd.speculation.drafter import DrafterEndpoint
-from amusd.speculation.messages import Attached, Draws, Node, NodeId, Propose, RequestId
-from amusd.speculation.target import TargetEndpoint
+from amusd.speculation.messages import Attached, DrafterId, Draws, Hello, Node, NodeId, Propose, RequestId
+from amusd.speculation.target import Limits, TargetEndpoint
+from amusd.workers.entry import drafters_max
 
 from .pair import LIMITS, D, R, attach, attached_target, commit, drafter, hear, say, target
 
@@ -106,6 +109,17 @@ def test_a_fresh_link_carries_the_draws_again_and_the_first_drawing_stays() -> N
     attach(other, by)
     say(other, by)
     assert draws_below(other) == FIRST
+
+
+@pytest.mark.parametrize("rule", get_args(RuleName))
+def test_a_rule_that_needs_a_law_takes_one_drafter_at_a_time(rule: str) -> None:
+    of = TargetEndpoint(7, 100, Limits(drafters_max=drafters_max(rule)))
+    of.on_attach(D, Hello(1, {}))
+    if rule in RULES_WITH_Q:
+        with pytest.raises(ProtocolError, match="1 others are attached, the most allowed"):
+            of.on_attach(DrafterId(2), Hello(2, {}))
+        of.on_detach(D)
+    of.on_attach(DrafterId(2), Hello(2, {}))
 
 
 def test_nothing_is_drawn_twice_below_a_node() -> None:
