@@ -48,6 +48,7 @@ _REMEDIES: Final = {
     "trust_remote_code": "give true or false",
     "quantization_config": "give a mapping, as transformers takes it",
     "ray_address": "give host:port, or auto",
+    "share_gpu": "give true or false",
     "debug": "give true or false",
 }
 
@@ -89,6 +90,8 @@ class EngineConfig(BaseModel):
         draft_revision: the same of the draft.
         trust_remote_code: run Python code that comes with a model.
         quantization_config: passed to transformers as it is.
+        share_gpu: let target and draft be two processes on one GPU, where there is but one; both get slower.
+            Local launcher only.
         ray_address: of an existing Ray cluster to join; None starts one, unless RAY_ADDRESS says so.
         debug: forward what workers write to their standard error.
 
@@ -116,6 +119,7 @@ class EngineConfig(BaseModel):
     trust_remote_code: bool = False
     quantization_config: dict[str, Any] | None = None
     ray_address: Text | None = None
+    share_gpu: bool = False
     debug: bool = False
 
     _remarks: tuple[str, ...] = PrivateAttr(())
@@ -132,6 +136,8 @@ class EngineConfig(BaseModel):
             raise InputError(
                 "ray_address", self.ray_address, "only the ray launcher joins a cluster; drop it"
             )
+        if self.launcher != "local" and self.share_gpu:
+            raise InputError("share_gpu", True, "only the local launcher shares a GPU; add launcher local")
         settled, remarks = _settle_draft_and_mode(values)
         super().__init__(**settled)
         self._remarks = remarks + self._check_rule()

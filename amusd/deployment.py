@@ -43,7 +43,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     draft_count = 0 if config.draft is None else 1
     target, drafts = _devices(config, inventory, draft_count)
     if not elsewhere:
-        check_devices(target, drafts, inventory)
+        check_devices(target, drafts, inventory, share_gpu=config.share_gpu)
     io_cores = other_cores(target, inventory)
     common: dict[str, Any] = {
         "mode": config.mode,

@@ -20,6 +20,7 @@ _PART = re.compile(r"(?:(cpu|cuda):)?(\d{1,4})(?:-(\d{1,4}))?")
 
 # One of these exists wherever a driver that torch can use is loaded (NVIDIA, WSL, ROCm). Without one, torch
 # need not be imported (seconds) only to hear that there is no GPU.
+_SHARING = "; or share_gpu lets two processes share a GPU"
 _GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _CORE_NUMBERS_MAX = 8192  # the most that Linux can be built for
 
@@ -121,8 +122,13 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
-def check_devices(target: DeviceSpec, drafts: Sequence[DeviceSpec], inventory: Inventory) -> None:
+def check_devices(
+    target: DeviceSpec, drafts: Sequence[DeviceSpec], inventory: Inventory, *, share_gpu: bool = False
+) -> None:
     """Refuse devices that do not exist or that two models would share.
+
+    Args:
+        share_gpu: let them share GPUs.
 
     Raises:
         DeviceError: names the option, what is wrong, and the list of what there is.
@@ -136,12 +142,12 @@ def check_devices(target: DeviceSpec, drafts: Sequence[DeviceSpec], inventory: I
                 field, str(device), f"there is no {', '.join(missing)} here; choose from {inventory}"
             )
         for part in device.parts:
-            if part in owners:
+            if part in owners and not (share_gpu and device.kind == "cuda"):
                 raise DeviceError(
                     field,
                     str(device),
                     f"{part} is already given to {owners[part]}; two models on one device slow each other "
-                    f"down; choose another of {inventory}",
+                    f"down; choose another of {inventory}{_SHARING if device.kind == 'cuda' else ''}",
                 )
             owners[part] = field
 

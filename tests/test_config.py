@@ -74,6 +74,8 @@ def test_a_dumped_configuration_reads_back_the_same(values: dict[str, Any]) -> N
         ({"widen": -1}, "widen"),
         ({"trust_remote_code": "yes"}, "trust_remote_code"),
         ({"launcher": "local", "ray_address": "auto"}, "ray_address"),
+        ({"launcher": "ray", "share_gpu": True}, "share_gpu"),
+        ({"launcher": "local", "share_gpu": "yes"}, "share_gpu"),
     ],
 )
 def test_refused_value_names_the_field(values: dict[str, Any], field: str) -> None:

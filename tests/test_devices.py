@@ -100,6 +100,15 @@ def test_a_device_that_does_not_exist_or_is_given_twice_is_refused(target, draft
     assert message in str(caught.value)
 
 
+def test_a_gpu_is_shared_on_request_and_a_core_never_is():
+    gpu, core, inventory = parse_device("cuda:0"), parse_device("cpu:1"), Inventory((0, 1), gpus=1)
+    with pytest.raises(DeviceError, match="share_gpu"):
+        check_devices(gpu, [gpu], inventory)
+    check_devices(gpu, [gpu], inventory, share_gpu=True)
+    with pytest.raises(DeviceError, match="cpu:1 is already given to target_devices"):
+        check_devices(core, [core], inventory, share_gpu=True)
+
+
 def test_distinct_devices_that_exist_pass():
     check_devices(parse_device("cuda:0,cuda:1"), [parse_device("cpu:3")], Inventory((2, 3), gpus=2))
 

@@ -36,6 +36,7 @@ class OurSession:
         options: dict[str, Any] = {"mode": contender.mode}
         if variant.draft is not None:
             options |= {"draft": variant.draft, "draft_devices": str(settings.draft_devices)}
+            options |= {"share_gpu": settings.shares_gpu}
         if variant.k is not None:
             options["num_speculative_tokens"] = variant.k
         self._beside = other_cores(device, available())

@@ -62,7 +62,7 @@ class BenchSettings:
         ks: the numbers of drafted tokens that are tried.
         tuning_tokens: of output per prompt while k is chosen.
         seconds_max: no further repeat begins when it would end after so many seconds; the first always does.
-        target_devices, draft_devices: where the models run.
+        target_devices, draft_devices: where the models run; one GPU may be named for both.
 
     Raises:
         InputError: naming the option.
@@ -116,6 +116,11 @@ class BenchSettings:
             return DeviceSpec("cpu", tuple(sorted(self.target_devices.cores + self.draft_devices.cores)))
         return None
 
+    @property
+    def shares_gpu(self) -> bool:
+        """Whether both models run on one GPU."""
+        return bool(set(self.target_devices.parts) & set(self.draft_devices.parts))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values by name."""
         plain = {"prompts_file": self.prompts_file and str(self.prompts_file), "out": str(self.out)}
@@ -149,7 +154,7 @@ def read_settings(*, quick: bool = False, **given: Any) -> BenchSettings:
     target, [draft] = default_devices(
         inventory, 1, target=named["target_devices"], drafts=None if drafts is None else [drafts]
     )
-    check_devices(target, [draft], inventory)
+    check_devices(target, [draft], inventory, share_gpu=True)
     values |= {"target_devices": target, "draft_devices": draft}
     return BenchSettings(**{field.name: values[field.name] for field in fields(BenchSettings)})
 

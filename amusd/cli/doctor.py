@@ -13,6 +13,7 @@ from amusd.config import RANDOM_DRAFT, EngineConfig
 from amusd.devices import available
 from amusd.errors import AmusdError
 from amusd.llm import LLM
+from amusd.models.names import resolve_name
 from amusd.prompts import PromptReader
 
 PACKAGES = ("torch", "transformers", "tokenizers", "ray", "grpcio", "protobuf", "msgpack")
@@ -69,9 +70,25 @@ def _tokenizers(engine: EngineConfig) -> Lines:
 
 
 def _workers(engine: EngineConfig) -> Lines:
-    """Starts them, on which each device checks itself."""
+    """Starts them, on which the target checks its device; then the draft's device is checked the same way."""
     with LLM.from_reader(PromptReader(engine)) as llm:
-        yield from describe(llm.info())
+        info = llm.info()
+    yield from describe(info)
+    if engine.draft is None or engine.draft == RANDOM_DRAFT:
+        return
+    # Drafts take shapes that need not agree, so their workers check nothing: what the device can do is asked
+    # of the same model as a target there, in place of the draft.
+    swapped = {"target_devices": info["draft 0"]["device"], "draft_devices": info["target"]["device"]}
+    roles = {
+        "target": resolve_name(engine.draft, "draft"),
+        "draft": RANDOM_DRAFT,
+        "revision": engine.draft_revision,
+    }
+    changed = {**roles, **swapped, "draft_revision": None, "widen": 0, "quantization_config": None}
+    config = EngineConfig(**{**engine.model_dump(), **changed})
+    with LLM.from_reader(PromptReader(config)) as llm:
+        check = llm.info()["target"]["self_check"]
+    yield from describe({"draft's device, with the draft as a target": {"self_check": check}})
 
 
 def describe(values: Mapping[str, object], depth: int = 0) -> Lines:

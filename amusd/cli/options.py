@@ -110,6 +110,7 @@ TargetDevices = Annotated[
 DraftDevices = Annotated[
     str | None, option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
 ]
+ShareGpu = Annotated[bool, flag(_PLACES, "--share-gpu", help="Let both models share a GPU (local launcher).")]
 Launcher = Annotated[
     str | None,
     option(

@@ -16,18 +16,24 @@ INFO = {
         "sizes": {"layers": 8},
         "self_check": ["[1, 4] and [4, 8] agree bit for bit"],
         "end_tokens": [0, 3],
-    }
+    },
+    "draft 0": {"device": "cpu:1"},
 }
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the parts of the doctor's examination answer; a test may replace each."""
-    answers = SimpleNamespace(reader=lambda config: SimpleNamespace(tokenizer=[0] * 2048), info=lambda: INFO)
+    answers = SimpleNamespace(
+        reader=lambda config: SimpleNamespace(tokenizer=[0] * 2048, config=config),
+        info=lambda: INFO,
+        opened=[],
+    )
 
     class FakeLLM:
         @classmethod
         def from_reader(cls, reader: SimpleNamespace) -> "FakeLLM":
+            answers.opened.append(reader.config)
             return cls()
 
         def info(self) -> Any:
@@ -86,3 +92,21 @@ def test_nested_values_become_indented_lines() -> None:
         (1, "x"),
         (1, "g: None"),
     ]
+
+
+def test_the_drafts_device_is_checked_with_the_draft_as_a_target_there(
+    engine: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--draft", "demo-small", "--dtype", "float32"]) == 0
+    pair, draft = engine.opened
+    assert (pair.target, pair.draft) == ("demo", "demo-small")
+    assert draft.target.endswith("draft-small") and draft.draft == "random"
+    assert (draft.target_devices, draft.draft_devices, draft.dtype) == ("cpu:1", "cpu:0", "float32")
+    output = capsys.readouterr().out
+    assert output.count("[1, 4] and [4, 8] agree bit for bit") == 2
+
+
+def test_without_a_draft_model_one_device_is_checked(engine: SimpleNamespace) -> None:
+    assert main(["doctor", "--draft", "none"]) == 0
+    assert main(["doctor", "--draft", "random"]) == 0
+    assert [config.draft for config in engine.opened] == [None, "random"]
