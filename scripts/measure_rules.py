@@ -5,7 +5,7 @@
 Prints the table of docs/rules.md. Acceptance is taken at the same positions for all rules, those of texts
 that the target writes by itself, and averaged over `--draws` drawings of siblings. Tokens per pass come from
 texts that are written by the rule, each pass verifying all siblings of up to 7 positions in a row. The
-optimum is that of the siblings' own sampler: independent ones, or distinct ones.
+optimum is that of independent, or distinct, draws from the whole of q.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def main() -> None:
         for name, replace in OPTIMA.items():
             for k in COUNTS:
                 best = fmean(
-                    best_hit_rate(each.p.numpy(), each.sent.numpy(), k, replace=replace) for each in positions
+                    best_hit_rate(each.p.numpy(), each.q.numpy(), k, replace=replace) for each in positions
                 )
                 rows.setdefault(name, []).extend([f"{best:.3f}", ""])
     for name, cells in rows.items():

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IDS_MAX = 64
-"""Tokens of a law that siblings are drawn from: 0.5 KB a node. docs/rules.md says what is lost."""
+IDS_MAX = 256
+"""Tokens of a law that siblings are drawn from: some 2 KB a node. docs/rules.md says what is lost."""
 
 
 @dataclass(frozen=True, slots=True)

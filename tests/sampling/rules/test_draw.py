@@ -15,7 +15,7 @@ from amusd.sampling import RaceNoise, RowSampler, rules
 from .cases import CASES
 from .drawings import DRAWINGS
 
-DRAWS = 4_000
+DRAWS = 2_000
 FALSE_ALARM = 1e-6
 QS = ["random 5 tokens, sharpness 1.0", "hub above one half", "truncated draft", "one-hot draft"]
 
