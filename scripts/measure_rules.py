@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 import torch
 from optimum import best_hit_rate
@@ -30,6 +30,7 @@ PROMPTS = Path(__file__).parent.parent / "amusd" / "models" / "demo" / "prompts.
 TEMPERATURES, COUNTS = (0.6, 1.0), (1, 2, 4)
 PROMPT_TOKENS = 32
 DEPTH = 7  # positions that a pass verifies
+RACES = 4  # times as many drawings, for a race says only hit or miss
 OPTIMA = {"optimum, independent": True, "optimum, distinct": False}
 
 
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=6, help="positions between two that acceptance is taken at"
     )
-    parser.add_argument("--draws", type=int, default=4, help="drawings of siblings at each of these")
+    parser.add_argument("--draws", type=int, default=12, help="drawings of siblings at each of these")
     options = parser.parse_args()
 
     with quiet():
@@ -97,6 +98,7 @@ def main() -> None:
         [ids[:PROMPT_TOKENS] for ids in read if len(ids) >= PROMPT_TOKENS][: options.prompts]
     )
     rows: dict[str, list[str]] = {}
+    errors: list[float] = []
     for temperature in TEMPERATURES:
         pair = Pair(target, draft, temperature)
         positions = _positions(pair, prompts, options.tokens, options.every)
@@ -106,11 +108,11 @@ def main() -> None:
             if k > (rule.max_siblings or k):
                 cells += ["", ""]
                 continue
-            accepted = fmean(
-                _accepted(rule, each, k, seed, options.draws) for seed, each in enumerate(positions)
-            )
+            accepted = _accepted(rule, positions, k, options.draws)
             texts = pair.write(prompts, options.tokens, _Emitter(rule, k))
-            cells += [f"{accepted:.3f}", f"{fmean(map(_tokens_per_pass, texts)):.2f}"]
+            errors.append(stdev(len(text) / _passes(text) for text in texts) / len(texts) ** 0.5)
+            tokens_per_pass = sum(map(len, texts)) / sum(map(_passes, texts))
+            cells += [f"{accepted:.3f}", f"{tokens_per_pass:.2f}"]
         for name, replace in OPTIMA.items():
             for k in COUNTS:
                 best = fmean(
@@ -119,6 +121,7 @@ def main() -> None:
                 rows.setdefault(name, []).extend([f"{best:.3f}", ""])
     for name, cells in rows.items():
         print(f"| {name} | " + " | ".join(cells) + " |")
+    print(f"standard error of tokens per pass: {min(errors):.2f} to {max(errors):.2f}")
 
 
 def _load(name: str, role: str) -> PreTrainedModel:
@@ -157,10 +160,11 @@ def _describe(temperature: float, positions: list[Position]) -> None:
     )
 
 
-def _accepted(rule: Rule, position: Position, k: int, seed: int, draws: int) -> float:
-    """How often a sibling is emitted, over some drawings."""
-    noise = torch.Generator().manual_seed(seed)
-    return fmean(_draw(rule, position, k, noise)[1] for _ in range(1 if rule.name == "topk" else draws))
+def _accepted(rule: Rule, positions: list[Position], k: int, draws: int) -> float:
+    """How often a sibling is emitted, over some drawings at each position."""
+    count = {"topk": 1, "race": RACES * draws}.get(rule.name, draws)
+    noise = torch.Generator().manual_seed(2)
+    return fmean(_draw(rule, each, k, noise)[1] for each in positions for _ in range(count))
 
 
 def _draw(rule: Rule, position: Position, k: int, source: torch.Generator) -> tuple[Step, float]:
@@ -188,7 +192,7 @@ class _Emitter:
         return _draw(self._rule, position, self._k, self._noise)[0]
 
 
-def _tokens_per_pass(steps: list[Step]) -> float:
+def _passes(steps: list[Step]) -> int:
     """A pass takes hits until one is missing or its depth is reached, and one token of the target's own."""
     passes = place = 0
     while place < len(steps):
@@ -196,7 +200,7 @@ def _tokens_per_pass(steps: list[Step]) -> float:
         while depth < DEPTH and place < len(steps) and steps[place].hit:
             depth, place = depth + 1, place + 1
         passes, place = passes + 1, place + 1
-    return len(steps) / passes
+    return passes
 
 
 if __name__ == "__main__":
