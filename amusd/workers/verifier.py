@@ -56,8 +56,10 @@ class Verifier:
         """Facts for the start-up print and for the coordinator, in plain JSON types."""
         loaded = self._runner.loaded
         dtype = loaded.describe_dtype()
+        by_rule = f"exact in distribution, by the rule {self.rule.name}"
+        exactness = by_rule if self.rule.needs_q else self._check.lines()[0]
         return {
-            "summary": f"{loaded.name}, {dtype}, {self._runner.describe()}; {self._check.lines()[0]}",
+            "summary": f"{loaded.name}, {dtype}, {self._runner.describe()}; {exactness}",
             "model": loaded.name,
             "dtype": dtype,
             "vocabulary_size": self.vocabulary_size,
