@@ -152,6 +152,17 @@ Verify = Annotated[
         help="Verify the likeliest chain, branches as rows, or a tree, exact up to rounding.",
     ),
 ]
+Rule = Annotated[
+    str | None,
+    option(
+        _DECODING,
+        "--rule",
+        metavar="NAME",
+        default="race",
+        help="Draw and accept by race or topk, exact in bytes; or by rejection, rrs, rrsw, kseq or spechub, "
+        "exact only in distribution, with one draft model.",
+    ),
+]
 NumSpeculativeTokens = Annotated[
     int | None,
     option(

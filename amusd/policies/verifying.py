@@ -46,8 +46,8 @@ class VerifyPolicy(Protocol):
 
         Args:
             rooms: nodes that each request can still use before its length ends it.
-            prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no drafter
-                is attached.
+            prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no
+                drafter is attached.
             now: seconds on the clock of the answer.
         """
 

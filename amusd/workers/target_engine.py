@@ -5,7 +5,7 @@ is worth starting now or some drafts are worth a bounded wait, run it, commit, a
 stream what is newest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -16,7 +16,7 @@ from amusd.policies.calibration import Calibration
 from amusd.policies.choices import Choice, Verify
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
-from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
 from amusd.speculation.tree import TreeNode
 from amusd.tracing import Recorder
@@ -220,6 +220,8 @@ class TargetEngine(Engine[TargetInput]):
             if isinstance(message, Have):
                 self.endpoint.on_have(drafter, message)
             else:
+                for draws in message.draws.values():
+                    self.verifier.check(draws)
                 if self.endpoint.on_propose(drafter, message).live:
                     self._policy.on_proposal(message.request, drafter, at)
         except ProtocolError as error:
@@ -291,7 +293,7 @@ class TargetEngine(Engine[TargetInput]):
             for drafter, node in member.aliases
         ]
         started_ns, started = self._recorder.now_ns(), self.now()
-        winners = self.verifier.verify(chosen, apart=self._verify == "rows")
+        winners = self.verifier.verify(chosen, self._drawn(chosen), apart=self._verify == "rows")
         ended = self.now()
         verified = {request: len(choice.nodes) for request, choice in chosen.items()}
         accepted = {}
@@ -307,6 +309,15 @@ class TargetEngine(Engine[TargetInput]):
             accepted[request] = self._commit(request, choice, row_winners)
         self._choices = None
         self._policy.on_pass(verified, accepted, started, ended)
+
+    def _drawn(self, chosen: Mapping[RequestId, Choice]) -> dict[RequestId, list[Draws | None]]:
+        """What was drawn below the root and each chosen node, whichever of it is verified."""
+        if not self.verifier.rule.needs_q:
+            return {}
+        return {
+            request: [node.draws for node in (self.endpoint.tree(request).root, *choice.nodes)]
+            for request, choice in chosen.items()
+        }
 
     def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
         """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
