@@ -172,8 +172,15 @@ class HttpFront:
         echoed = tuple(self._text(job) for job in jobs) if body.echo else ()
         if body.echo and params.logprobs is not None:
             raise InputError("echo", True, "logprobs are those of the output: ask for prompt_logprobs too")
+        if body.spans and not body.stream:
+            raise InputError("spans", True, "only the pieces of a stream have them: set stream too")
         answers = CompletionAnswers(
-            _identity(request), self.model, self._speculative_tokens, params.n, echoed
+            identity=_identity(request),
+            model=self.model,
+            num_speculative_tokens=self._speculative_tokens,
+            n=params.n,
+            echoed=echoed,
+            spans=body.spans is True,
         )
         return await self._answer(request, answers, jobs, body)
 

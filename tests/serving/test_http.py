@@ -312,8 +312,7 @@ def test_more_than_may_wait_is_refused_with_429_and_those_inside_go_on(reader):
         async with front(reader, queue_max=1) as (client, desk, coordinator):
             coordinator.hold.clear()
             inside = [asyncio.create_task(client.post(COMPLETIONS, json={"prompt": "a"})) for _ in range(3)]
-            await until(lambda: desk.inside == 3)
-            assert (desk.running, desk.waiting) == (2, 1)
+            await until(lambda: (desk.running, desk.waiting) == (2, 1))
             refused = await client.post(COMPLETIONS, json={"prompt": "a"})
             pair = await client.post(COMPLETIONS, json={"prompt": ["a", "b"]})
             coordinator.hold.set()

@@ -52,6 +52,7 @@ def official(server):
 def held(client):
     """What requests hold in the server and in both workers."""
     info = client.info()
+    assert set(info["occupancy"]) == {"target", "draft 0"}
     counts = {f"{name} {what}": n for name, found in info["occupancy"].items() for what, n in found.items()}
     return counts | {"running": info["running"], "waiting": info["waiting"]}
 
