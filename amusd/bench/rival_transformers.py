@@ -10,6 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from amusd.devices import parse_device
 from amusd.models.names import Role, find_source, quiet
+from amusd.models.packing import has_bfloat16_products
 from amusd.models.widening import widen
 
 
@@ -90,6 +91,8 @@ class TransformersRival:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source.path, dtype=self._dtype, local_files_only=source.local_only
             )
+        if self._place == "cpu" and model.dtype == torch.bfloat16 and not has_bfloat16_products():
+            model = model.float()  # the same weights, several times faster there
         # No end token: the length of every output is fixed, and nothing is masked for it.
         model.generation_config.eos_token_id = None
         return model.eval().to(self._place)

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from amusd.models.cells import Cells
 from amusd.models.families import mask_windows
-from amusd.models.packing import PackedLinear
+from amusd.models.packing import takes_any_rows
 
 ROWS_MULTIPLE = 4
 KINDS = {"llama", "qwen2", "qwen3", "mistral"}
@@ -80,10 +80,7 @@ class LeanDecoder(nn.Module):
         """Take the layers' products from `products` again, after some were replaced by packed ones."""
         for index, layer in enumerate(self._layers):
             layer.qkv, layer.output, layer.gate_up, layer.down = self.products[4 * index : 4 * index + 4]
-        if all(
-            isinstance(product, PackedLinear) and product.dtype == torch.float32
-            for product in (*self.products, self.head)
-        ):
+        if all(takes_any_rows(product) for product in (*self.products, self.head)):
             self.rows_multiple = 1
 
     def forward(self, ids: Tensor, positions: Tensor, masks: Mapping[str, Tensor], cells: Cells) -> Tensor:

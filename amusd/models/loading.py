@@ -31,7 +31,6 @@ Dtype = Literal["bfloat16", "float32", "auto"]
 
 
 CONTEXT_DEFAULT = 2048  # positions
-DRAFT_PACKED_ELEMENTS_MIN = 384 * 1024  # a smaller plain product is as fast, and a draft need not be exact
 REASON_CHARACTERS_MAX = 200  # of other people's error messages, some of which are a page long
 
 
@@ -145,10 +144,10 @@ def load_model(
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
         sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
     model = _load_weights(spec, source, weights_dtype, devices)
-    if dtype != weights_dtype:
-        model = model.to(dtype)
     if spec.widen:
         widen(model, spec.widen)
+    if dtype != weights_dtype:
+        model = model.to(dtype)
     loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model), role=spec.role)
     loaded.weights_dtype = weights_dtype
     if spec.lean:
@@ -165,8 +164,8 @@ def streamline(loaded: LoadedModel, context: int) -> None:
     model = loaded.model
     loaded.lean = lean_decoder(model, context)
     if loaded.device.type == "cpu":
-        elements_min = DRAFT_PACKED_ELEMENTS_MIN if loaded.role == "draft" else 0
-        loaded.packed_layers = pack(loaded.lean or model, elements_min)
+        # A small plain product is quicker to call, and a draft need not be exact.
+        loaded.packed_layers = pack(loaded.lean or model, small=loaded.role != "draft")
     if loaded.lean is not None:
         loaded.lean.on_packed()
         model.model.layers = nn.ModuleList()

@@ -5,7 +5,8 @@ from typing import Final
 
 from amusd.models.runner import Rows, Runner
 
-REPEATS: Final = 4  # the fastest counts: whatever disturbs a pass makes it slower
+REPEATS: Final = 3  # the fastest counts: whatever disturbs a pass makes it slower
+EACH_MAX: Final = 12  # kernels take rows in groups: a row more costs nothing, or a group
 ATTENDED_CELLS: Final = 128  # or as many as the context has
 
 
@@ -13,7 +14,7 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
     """Measure passes of one request on the runner's model; the runner's own cells are left alone.
 
     Args:
-        rows_max: rows of the widest pass; it and its halves down to the narrowest are measured.
+        rows_max: rows of the widest pass; it, its halves, and every width up to `EACH_MAX` are measured.
 
     Returns:
         seconds by number of rows.
@@ -24,7 +25,7 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
     slot = bench.open()
     first = max(0, context - rows_max - multiple)
     bench.prefill(slot, [0] * first, 0, 0)
-    widths = {multiple}
+    widths = {multiple, *range(multiple, min(rows_max, EACH_MAX) + 1, multiple)}
     width = rows_max
     while width > multiple:
         widths.add(-(-width // multiple) * multiple)

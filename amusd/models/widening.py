@@ -61,11 +61,14 @@ def _is_ffn(module: nn.Module) -> bool:
 
 
 def _add_outputs(product: nn.Module, count: int, generator: torch.Generator) -> None:
-    """Append neurons with random weights, as large as the model's own would be; biases are zero."""
+    """Append neurons with random weights, as large as the model's own would be; biases are zero.
+
+    They are bfloat16 numbers, so the widened model is the same one in bfloat16 and in float32.
+    """
     weight: Tensor = product.weight  # type: ignore[assignment]
     outputs, inputs = _shape(product)
     shape = (inputs, count) if isinstance(product, Conv1D) else (count, inputs)
-    extra = torch.empty(shape).normal_(std=1 / math.sqrt(inputs), generator=generator).to(weight)
+    extra = torch.empty(shape).normal_(std=1 / math.sqrt(inputs), generator=generator).bfloat16().to(weight)
     product.weight = nn.Parameter(torch.cat([weight, extra], _output_dim(product)), requires_grad=False)
     bias: Tensor | None = product.bias  # type: ignore[assignment]
     if bias is not None:

@@ -236,7 +236,7 @@ class TargetEngine(Engine[TargetInput]):
         return self._policy.deadline(
             {request: choice.reaches for request, choice in self._choose().items()},
             {request: self.endpoint.room(request) for request in self._decoding},
-            drafters=len(self._drafters),
+            prospect=max((each.prospect for each in self._calibrations.values()), default=0.0),
             now=self.now(),
         )
 
@@ -315,7 +315,10 @@ class TargetEngine(Engine[TargetInput]):
             self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
         for guess in result.guesses:
             if guess.drafter is not None:
-                self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+                calibration = self._calibrations[guess.drafter]
+                calibration.observe(guess.score, guess.hit)
+                if guess.rank == 0:
+                    calibration.observe_best(guess.hit)
         accepted = len(result.accepted_rows)
         in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
         self.verifier.keep(request, in_place, result.emitted)

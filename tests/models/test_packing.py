@@ -68,9 +68,10 @@ def test_unpacked_weights_are_dropped() -> None:
 
 @needs_packing
 def test_small_weights_stay_plain_where_asked() -> None:
-    model = nn.Sequential(linear(dtype=torch.float32))
-    assert pack(model, elements_min=192 * 320 + 1) == 0
-    assert pack(model, elements_min=192 * 320) == 1
+    wide = nn.Linear(1024, packing_module.PACKED_SMALL // 1024, bias=False).requires_grad_(False)
+    model = nn.Sequential(linear(dtype=torch.float32), wide)
+    assert pack(model, small=False) == 1
+    assert [type(layer) for layer in model] == [nn.Linear, PackedLinear]
 
 
 def test_what_no_kernel_packs_stays_plain() -> None:
