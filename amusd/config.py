@@ -14,13 +14,17 @@ from amusd.errors import InputError
 
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
-LauncherName = Literal["ray", "local"]
+RuleName = Literal["race", "topk", "rejection", "rrs", "rrsw", "kseq", "spechub"]
+LauncherName = Literal["ray", "local", "inprocess"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
 RANDOM_DRAFT = "random"
 PROMPT_LOOKUP, NGRAM, PHRASES = "prompt-lookup", "ngram", "phrases"
+RULES_WITH_Q: Final = frozenset({"rejection", "rrs", "rrsw", "kseq", "spechub"})
+"""Rules for which the target needs the law that siblings were drawn from; they keep its distribution only."""
+
 SPECULATIVE_TOKENS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
 
@@ -32,9 +36,10 @@ _REMEDIES: Final = {
     "ngram:FILE, a list of these, or none to decode alone",
     "target_devices": _DEVICES,
     "draft_devices": _DEVICES,
-    "launcher": f"give {' or '.join(get_args(LauncherName))}",
+    "launcher": f"give one of {', '.join(get_args(LauncherName))}",
     "mode": f"give one of {', '.join(get_args(Mode))}",
     "verify": f"give one of {', '.join(get_args(VerifyName))}",
+    "rule": f"give one of {', '.join(get_args(RuleName))}",
     "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
     "dtype": f"give one of {', '.join(get_args(DTypeName))}",
     "max_model_len": "give a whole number of 2 or more, or leave it out",
@@ -48,6 +53,10 @@ _REMEDIES: Final = {
     "share_gpu": "give true or false",
     "debug": "give true or false",
 }
+
+IN_DISTRIBUTION: Final = (
+    "the target's distribution, not its bytes: at a fixed seed too, timing changes the text"
+)
 
 Text = Annotated[str, Field(pattern=r"\S")]
 """With something in it that can be seen."""
@@ -66,11 +75,15 @@ class EngineConfig(BaseModel):
         target_devices: `cuda:0`, `cuda:0,cuda:1` (layers split over both), `cpu:0`, `cpu:2-5`; None
             chooses from what there is.
         draft_devices: the same for the draft; a list, one for each, where several models draft.
-        launcher: what starts the workers, Ray actors or local processes.
+        launcher: what the workers are: `ray` actors, `local` processes, or local processes with the target
+            `inprocess`, in the caller's own, for logits processors in Python.
         mode: `async` (both compute at the same time), `sync` (in turns), `alone` (the target only); to
             compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
             branches as `rows` of their own; or the likeliest `tree`, which is exact up to rounding only.
+        rule: how siblings are drawn and accepted (docs/rules.md). `race` and `topk` write the target's own
+            bytes; `rejection`, `rrs`, `rrsw`, `kseq` and `spechub` keep its distribution only, and take one
+            draft, a model.
         num_speculative_tokens: longest chain of drafted tokens that one pass verifies.
         dtype: of weights and activations; `auto` is what the model was saved in.
         max_model_len: longest prompt and output together, in tokens; None is the model's own maximum
@@ -99,6 +112,7 @@ class EngineConfig(BaseModel):
     launcher: LauncherName = "ray"
     mode: Mode = "async"
     verify: VerifyName = "chain"
+    rule: RuleName = "race"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     dtype: DTypeName = "auto"
     max_model_len: int | None = Field(None, ge=2)
@@ -134,7 +148,19 @@ class EngineConfig(BaseModel):
             raise InputError("share_gpu", True, "only the local launcher shares a GPU; add launcher local")
         settled, remarks = _settle_draft_and_mode(values)
         super().__init__(**settled)
-        self._remarks = remarks
+        self._remarks = remarks + self._check_rule()
+
+    def _check_rule(self) -> tuple[str, ...]:
+        """What has to be said of the rule; raises InputError where the draft cannot follow it."""
+        if self.draft is None or self.rule not in RULES_WITH_Q:
+            return ()
+        if self.lookups or len(self.drafts) > 1:
+            remedy = f"it takes one draft model and no other draft, not {', '.join(self.drafts)}"
+            raise InputError("rule", self.rule, f"{remedy}; name one model, or take race or topk")
+        if self.draft == RANDOM_DRAFT:
+            remedy = f"{RANDOM_DRAFT} has no law to draw from; name a draft model, or take race or topk"
+            raise InputError("rule", self.rule, remedy)
+        return (f"rule {self.rule}: {IN_DISTRIBUTION}",)
 
     @property
     def drafts(self) -> tuple[str, ...]:

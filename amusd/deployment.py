@@ -16,6 +16,7 @@ from amusd.devices import (
 )
 from amusd.errors import DeviceError
 from amusd.launchers.base import Launcher, WorkerSpec
+from amusd.launchers.inprocess import InProcessLauncher
 from amusd.launchers.local import LocalLauncher
 
 
@@ -49,6 +50,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     common: dict[str, Any] = {
         "mode": config.mode,
         "verify": config.verify,
+        "rule": config.rule,
         "num_speculative_tokens": config.num_speculative_tokens,
         "max_model_len": config.max_model_len,
         "max_requests": config.max_requests,
@@ -101,6 +103,8 @@ def launcher_for(config: EngineConfig) -> Launcher:
     """The launcher that the configuration names."""
     if config.launcher == "local":
         return LocalLauncher(debug=config.debug)
+    if config.launcher == "inprocess":
+        return InProcessLauncher(debug=config.debug)
     from amusd.launchers.ray import RayLauncher  # imports ray, which takes a second
 
     return RayLauncher(address=config.ray_address, debug=config.debug)

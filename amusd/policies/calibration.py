@@ -13,6 +13,7 @@ from typing import Final, Optional
 
 from amusd.drafters.base import Candidates
 from amusd.speculation.messages import DrafterId, NodeId, RequestId
+from amusd.speculation.request import Guess
 from amusd.speculation.tree import TreeNode
 
 BINS: Final = 15  # of log odds, one unit wide
@@ -20,6 +21,8 @@ RANKS: Final = 4  # the last one is shared by all further ranks
 ESTIMATE_MIN: Final = 1e-6
 PRIOR_TRIALS: Final = 12.0
 MEMORY_TRIALS: Final = 400.0  # of one bin; beyond it old outcomes fade
+PROSPECT_FIRST: Final = 0.75
+_PROSPECT_STEP: Final = 0.05  # so the last twenty guesses count most
 
 
 class Calibration:
@@ -27,9 +30,13 @@ class Calibration:
 
     Args:
         broader: what to believe before anything was seen here; it is taught everything seen here too.
+
+    Attributes:
+        prospect: the chance that the next best guess is right, whatever it will claim.
     """
 
     def __init__(self, broader: Optional["Calibration"] = None) -> None:
+        self.prospect = PROSPECT_FIRST
         self._broader = broader
         self._hits = [[0.0] * BINS for _ in range(RANKS)]
         self._trials = [[0.0] * BINS for _ in range(RANKS)]
@@ -52,6 +59,10 @@ class Calibration:
             trials[place] *= 1 - 1 / MEMORY_TRIALS
         hits[place] += hit
         trials[place] += 1
+
+    def observe_best(self, hit: bool) -> None:
+        """The best guess below a node that was right was, or was not, the target's token."""
+        self.prospect += _PROSPECT_STEP * (hit - self.prospect)
 
 
 def _bin(score: float) -> int:
@@ -92,9 +103,15 @@ class Records:
         claims = node.aliases.items()
         return max([self._of(request, drafter).estimate(score) for (drafter, _), score in claims])
 
-    def observe(self, request: RequestId, drafter: DrafterId, score: float, hit: bool) -> None:
+    def observe(self, request: RequestId, guess: Guess) -> None:
         """A drafter's claim came true, or did not."""
-        self._of(request, drafter).observe(score, hit)
+        self._of(request, guess.drafter).observe(guess.score, guess.hit)
+        if guess.rank == 0:
+            self._drafters[guess.drafter].observe_best(guess.hit)
+
+    def prospect(self, drafters: Iterable[DrafterId]) -> float:
+        """The chance that the next best guess is right, of the best of these drafters; 0 of none."""
+        return max((self._drafters[drafter].prospect for drafter in drafters), default=0.0)
 
     def _of(self, request: RequestId, drafter: DrafterId) -> Calibration:
         return self._own[request].get(drafter) or self._drafters[drafter]

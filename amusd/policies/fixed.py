@@ -37,7 +37,7 @@ class FixedVerify:
         reaches: Mapping[RequestId, Sequence[float]],
         rooms: Mapping[RequestId, int],
         *,
-        drafters: int,
+        prospect: float,
         now: float,
         drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
@@ -47,7 +47,7 @@ class FixedVerify:
             until = self._since.setdefault(request, now) + self._patience_seconds
             count = len(chain) if drafted is None else drafted[request]
             enough = count >= min(self.wanted(request), rooms[request])
-            if enough or request in self._lapsed or not drafters:
+            if enough or request in self._lapsed or not prospect:
                 continue
             if until <= now:
                 self._lapsed.add(request)

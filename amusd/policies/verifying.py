@@ -39,7 +39,7 @@ class VerifyPolicy(Protocol):
         reaches: Mapping[RequestId, Sequence[float]],
         rooms: Mapping[RequestId, int],
         *,
-        drafters: int,
+        prospect: float,
         now: float,
         drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
@@ -47,7 +47,8 @@ class VerifyPolicy(Protocol):
 
         Args:
             rooms: nodes that each request can still use before its length ends it.
-            drafters: how many are attached.
+            prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no
+                drafter is attached.
             now: seconds on the clock of the answer.
             drafted: how many nodes of each choice, from the first on, came from attached drafters, from whom
                 more may be awaited; the others were looked up. None: all.

@@ -28,11 +28,13 @@ class Guess:
         drafter: whose it was.
         score: as it claimed.
         hit: whether it was the target's token.
+        rank: its place among the siblings that this drafter guessed, 0 for the best.
     """
 
     drafter: DrafterId
     score: float
     hit: bool
+    rank: int
 
 
 class TargetRequest:
@@ -144,9 +146,7 @@ class TargetRequest:
             siblings = sorted(parent.children.values(), key=lambda node: (-node.score, node.token))
             for rank, node in enumerate(siblings):
                 self.stats.count_guess(rank, node.token == token)
-                found += [
-                    Guess(drafter, score, node.token == token) for (drafter, _), score in node.aliases.items()
-                ]
+            found += _claims(siblings, token)
             parent = parent.children.get(token)
         return found
 
@@ -154,3 +154,16 @@ class TargetRequest:
         """Return everything from position `start` on as one message."""
         drafted = tuple(self.drafted[start:])
         return Commit(request, incarnation, start, self.log.since(start), drafted, self.log.final)
+
+
+def _claims(siblings: Sequence[TreeNode], token: int) -> list[Guess]:
+    """What each drafter had guessed, best first, where `token` came."""
+    claims: dict[DrafterId, list[tuple[float, int]]] = {}
+    for node in siblings:
+        for (drafter, _), score in node.aliases.items():
+            claims.setdefault(drafter, []).append((-score, node.token))
+    return [
+        Guess(drafter, -minus_score, guess == token, rank)
+        for drafter, own in claims.items()
+        for rank, (minus_score, guess) in enumerate(sorted(own))
+    ]

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from amusd.speculation.messages import DrafterId, NodeId
+from amusd.speculation.messages import DrafterId, Draws, NodeId
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +34,7 @@ class TreeNode:
         children: by token.
         aliases: at the target's side, under which ids which drafters proposed it, and the score that each
             claimed. `score` is the first one's.
+        draws: what a rule drew for the next position, if it did; the first drawing stays.
     """
 
     token: int
@@ -45,6 +46,7 @@ class TreeNode:
     live: bool = False
     children: "dict[int, TreeNode]" = field(default_factory=dict, repr=False)
     aliases: dict[tuple[DrafterId, NodeId], float] = field(default_factory=dict)
+    draws: Draws | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

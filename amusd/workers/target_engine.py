@@ -5,7 +5,7 @@ is worth starting now or some drafts are worth a bounded wait, run it, commit, a
 stream what is newest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
@@ -17,13 +17,14 @@ from amusd.policies.calibration import Records
 from amusd.policies.choices import Choice, Verify
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
-from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
 from amusd.tracing import Recorder
-from amusd.transport.codec import encode_commits, encode_map, encode_target
+from amusd.transport.codec import encode_commits, encode_logprobs, encode_map, encode_target
 from amusd.transport.link import Link
 from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
+from amusd.workers.logprob_feed import LogprobFeed
 
 if TYPE_CHECKING:
     from amusd.workers.lookups import Lookups
@@ -108,6 +109,7 @@ class TargetEngine(Engine[TargetInput]):
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._records = Records()
+        self._logprobs = LogprobFeed()
         self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
 
     def load(self) -> None:
@@ -164,11 +166,14 @@ class TargetEngine(Engine[TargetInput]):
         except ProtocolError as error:
             self._drop_coordinator(error)
         except InputError as error:
-            self.endpoint.on_drop(request)
-            refused = common_pb2.Refused(
-                request=request, field=error.field, value=str(error.value), remedy=error.remedy
-            )
-            self._refused.append(target_pb2.TargetEvent(refused=refused))
+            self._refuse(request, error)
+
+    def _refuse(self, request: RequestId, error: InputError) -> None:
+        self.endpoint.on_drop(request)
+        refused = common_pb2.Refused(
+            request=request, field=error.field, value=str(error.value), remedy=error.remedy
+        )
+        self._refused.append(target_pb2.TargetEvent(refused=refused))
 
     def _rewind_feed(self, have: Have) -> None:
         try:
@@ -192,6 +197,7 @@ class TargetEngine(Engine[TargetInput]):
         if self._control is not None:
             self._control.close(reason)
             self._control = None
+            self._logprobs.clear()
         for request in [*self._prefilling, *self._decoding]:
             self.endpoint.on_drop(request)
             self._forget(request)
@@ -225,6 +231,8 @@ class TargetEngine(Engine[TargetInput]):
             if isinstance(message, Have):
                 self.endpoint.on_have(drafter, message)
             else:
+                for draws in message.draws.values():
+                    self.verifier.check(draws)
                 if self.endpoint.on_propose(drafter, message).live:
                     self._policy.on_proposal(message.request, drafter, at)
         except ProtocolError as error:
@@ -245,7 +253,7 @@ class TargetEngine(Engine[TargetInput]):
         return self._policy.deadline(
             {request: choice.reaches for request, choice in self._choose().items()},
             {request: self.endpoint.room(request) for request in self._decoding},
-            drafters=len(self._drafters),
+            prospect=self._records.prospect(self._drafters),
             now=self.now(),
             drafted={
                 request: choices.count_drafted(self.endpoint.tree(request), choice, self._drafters)
@@ -286,7 +294,8 @@ class TargetEngine(Engine[TargetInput]):
     def _prefill(self) -> None:
         request = self._prefilling[0]
         started = self._recorder.now_ns()
-        done = self.verifier.prefill(request)
+        start, rows, done = self.verifier.prefill(request)
+        self._logprobs.add_prompt(request, start, rows)
         self._recorder.record("prefill", started, request=request)
         self._lookups.read(request, self.endpoint.log(request).tokens)
         if done:
@@ -308,7 +317,7 @@ class TargetEngine(Engine[TargetInput]):
             if drafter in self._incarnations
         ]
         started_ns, started = self._recorder.now_ns(), self.now()
-        winners = self.verifier.verify(chosen, apart=self._verify == "rows")
+        winners = self.verifier.verify(chosen, self._drawn(chosen), apart=self._verify == "rows")
         ended = self.now()
         verified = {request: len(choice.nodes) for request, choice in chosen.items()}
         accepted = {}
@@ -316,6 +325,11 @@ class TargetEngine(Engine[TargetInput]):
             "pass", started_ns, requests=len(chosen), verified=sum(verified.values()), aliases=aliases
         )
         for (request, choice), row_winners in zip(chosen.items(), winners, strict=True):
+            if (failure := self.verifier.failures.get(request)) is not None:
+                accepted[request] = 0
+                self._refuse(request, failure)
+                self._forget(request)
+                continue
             accepted[request] = self._commit(request, choice, row_winners)
         self._choices = None
         self._policy.on_pass(verified, accepted, started, ended)
@@ -329,16 +343,28 @@ class TargetEngine(Engine[TargetInput]):
             return self._choose()
         return chosen
 
+    def _drawn(self, chosen: Mapping[RequestId, Choice]) -> dict[RequestId, list[Draws | None]]:
+        """What was drawn below the root and each chosen node, whichever of it is verified."""
+        if not self.verifier.rule.needs_q:
+            return {}
+        return {
+            request: [node.draws for node in (self.endpoint.tree(request).root, *choice.nodes)]
+            for request, choice in chosen.items()
+        }
+
     def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
         """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
+        start = self.endpoint.log(request).length
         result = self.endpoint.on_verified(request, choice.nodes, choice.parents, winners)
         assert result is not None, "nothing ends a request while its engine runs the pass"
         if result.rolled_back:
             self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
         for guess in result.guesses:
-            self._records.observe(request, guess.drafter, guess.score, guess.hit)
+            self._records.observe(request, guess)
         self._lookups.learn(request, result.guesses)
         self._lookups.reject(request, choice, result.accepted_rows)
+        logprobs = self.verifier.logprobs(request, result.accepted_rows, result.emitted)
+        self._logprobs.add_output(request, start, logprobs)
         accepted = len(result.accepted_rows)
         in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
         self.verifier.keep(request, in_place, result.emitted)
@@ -347,6 +373,14 @@ class TargetEngine(Engine[TargetInput]):
         else:
             self._forget(request)
         return accepted
+
+    def occupancy(self) -> dict[str, int]:
+        """Open requests, those with cells, and live nodes of all trees."""
+        return {
+            "requests": len(self.endpoint.requests()),
+            "slots": self.verifier.slots_used,
+            "nodes": sum(self.endpoint.tree(request).count for request in self.endpoint.requests()),
+        }
 
     # -- streams -------------------------------------------------------------------------------
 
@@ -357,8 +391,10 @@ class TargetEngine(Engine[TargetInput]):
                 link.send([encode_target(messages)])
         if self._control is not None and self._control.ready:
             events, self._refused = self._refused, []
-            if commits := self.endpoint.feed():
-                columns = target_pb2.Commits(columns=encode_commits(commits))
+            commits = self.endpoint.feed()
+            logprobs = encode_logprobs(self._logprobs.take(commits))
+            if commits or logprobs:
+                columns = target_pb2.Commits(columns=encode_commits(commits), logprobs=logprobs)
                 events.append(target_pb2.TargetEvent(commits=columns))
                 events.extend(self._statistics(commit) for commit in commits if commit.final is not None)
             if events:

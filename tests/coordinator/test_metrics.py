@@ -12,7 +12,7 @@ from amusd.tracing import Track
 def credited(*credits, names):
     request = LiveRequest(Order(1, (5,), 1, 9, frozenset(), 0, 0, SamplingParams()), Ledger(1, (5,)))
     request.statistics = {"credits": credits}
-    return request_metrics(request, 4, Track("target"), [], names).drafters
+    return request_metrics(request, 4, Track("target"), [], names, traced=True).drafters
 
 
 def test_drafters_have_the_names_that_notes_give_them_and_lookups_their_own():

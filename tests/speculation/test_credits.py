@@ -35,9 +35,9 @@ def test_each_claim_is_an_outcome_of_its_drafter():
     propose(made, Node(0, -3, 20, 0.4))
     verified = made.on_verified(1, [], [], [20])
     assert set(verified.guesses) == {
-        Guess(LOOKUP, 0.9, True),
-        Guess(LINK, 0.4, True),
-        Guess(LOOKUP, 0.2, False),
+        Guess(LOOKUP, 0.9, True, rank=0),
+        Guess(LINK, 0.4, True, rank=0),
+        Guess(LOOKUP, 0.2, False, rank=1),
     }
 
 
