@@ -14,12 +14,16 @@ from amusd.errors import InputError
 
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
+RuleName = Literal["race", "topk", "rejection", "rrs", "rrsw", "kseq", "spechub"]
 LauncherName = Literal["ray", "local", "inprocess"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
 RANDOM_DRAFT = "random"
+RULES_WITH_Q: Final = frozenset({"rejection", "rrs", "rrsw", "kseq", "spechub"})
+"""Rules for which the target needs the law that siblings were drawn from; they keep its distribution only."""
+
 SPECULATIVE_TOKENS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
 
@@ -33,6 +37,7 @@ _REMEDIES: Final = {
     "launcher": f"give one of {', '.join(get_args(LauncherName))}",
     "mode": f"give one of {', '.join(get_args(Mode))}",
     "verify": f"give one of {', '.join(get_args(VerifyName))}",
+    "rule": f"give one of {', '.join(get_args(RuleName))}",
     "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
     "dtype": f"give one of {', '.join(get_args(DTypeName))}",
     "max_model_len": "give a whole number of 2 or more, or leave it out",
@@ -46,6 +51,10 @@ _REMEDIES: Final = {
     "share_gpu": "give true or false",
     "debug": "give true or false",
 }
+
+IN_DISTRIBUTION: Final = (
+    "the target's distribution, not its bytes: at a fixed seed too, timing changes the text"
+)
 
 Text = Annotated[str, Field(pattern=r"\S")]
 """With something in it that can be seen."""
@@ -69,6 +78,9 @@ class EngineConfig(BaseModel):
             compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
             branches as `rows` of their own; or the likeliest `tree`, which is exact up to rounding only.
+        rule: how siblings are drawn and accepted (docs/rules.md). `race` and `topk` write the target's own
+            bytes; `rejection`, `rrs`, `rrsw`, `kseq` and `spechub` keep its distribution only, and take one
+            draft, a model.
         num_speculative_tokens: longest chain of drafted tokens that one pass verifies.
         dtype: of weights and activations; `auto` is what the model was saved in.
         max_model_len: longest prompt and output together, in tokens; None is the model's own maximum
@@ -97,6 +109,7 @@ class EngineConfig(BaseModel):
     launcher: LauncherName = "ray"
     mode: Mode = "async"
     verify: VerifyName = "chain"
+    rule: RuleName = "race"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     dtype: DTypeName = "auto"
     max_model_len: int | None = Field(None, ge=2)
@@ -128,7 +141,16 @@ class EngineConfig(BaseModel):
             raise InputError("share_gpu", True, "only the local launcher shares a GPU; add launcher local")
         settled, remarks = _settle_draft_and_mode(values)
         super().__init__(**settled)
-        self._remarks = remarks
+        self._remarks = remarks + self._check_rule()
+
+    def _check_rule(self) -> tuple[str, ...]:
+        """What has to be said of the rule; raises InputError where the draft cannot follow it."""
+        if self.draft is None or self.rule not in RULES_WITH_Q:
+            return ()
+        if self.draft == RANDOM_DRAFT:
+            remedy = f"{RANDOM_DRAFT} has no law to draw from; name a draft model, or take race or topk"
+            raise InputError("rule", self.rule, remedy)
+        return (f"rule {self.rule}: {IN_DISTRIBUTION}",)
 
     @property
     def remarks(self) -> tuple[str, ...]:

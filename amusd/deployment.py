@@ -49,6 +49,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     common: dict[str, Any] = {
         "mode": config.mode,
         "verify": config.verify,
+        "rule": config.rule,
         "num_speculative_tokens": config.num_speculative_tokens,
         "max_model_len": config.max_model_len,
         "max_requests": config.max_requests,

@@ -1,6 +1,7 @@
 """What a caller gets back."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from amusd.logprobs import Logprob
@@ -13,23 +14,32 @@ class RequestMetrics:
     Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's
     own token included; ``overlap`` is time in which both sides computed over wall time of the decode
     phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the
-    engine's while the request ran, whatever else ran beside it. ``depth_*`` count verified nodes whose parent
-    was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
-    (`amusd.speculation.stats`). After a target was lost the counts and
-    rates are those since it came back.
+    engine's while the request ran, whatever else ran beside it, and None
+    from a server, which measures its overlap for all requests together. ``depth_*`` count verified nodes
+    whose parent was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
+    (`amusd.speculation.stats`). ``drafted`` counts the nodes that drafters sent, ``verified`` those that
+    passes took, ``accepted`` those of them that were committed. After a target was lost the counts and
+    rates are those since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the
+    time from there to the first commit, ``decode_seconds`` from there to the last.
     """
 
     tokens_per_second: float
+    queue_seconds: float
+    first_token_seconds: float
+    decode_seconds: float
     acceptance_rate: float
     mean_acceptance_length: float
     passes: int
+    drafted: int
+    verified: int
+    accepted: int
     rollbacks: int
     corrections: int
     foreseen_corrections: int
     stale_nodes: int
     dropped_nodes: int
-    overlap: float
-    useful_overlap: float
+    overlap: float | None
+    useful_overlap: float | None
     depth_verified: tuple[int, ...]
     depth_accepted: tuple[int, ...]
     rank_seen: tuple[int, ...]
@@ -75,6 +85,12 @@ class RequestOutput:
     def outputs(self) -> tuple["RequestOutput", ...]:
         """All outputs of the prompt by index, this one first."""
         return self, *self.siblings
+
+
+def joined(outputs: Iterable[RequestOutput]) -> RequestOutput:
+    """The outputs of one prompt as output 0 with its siblings."""
+    first, *others = sorted(outputs, key=lambda output: output.index)
+    return replace(first, siblings=tuple(others)) if others else first
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """Which engines a configuration makes, and which it refuses."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from amusd.config import EngineConfig
+from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q, EngineConfig, RuleName
 from amusd.errors import DeviceError, InputError
+from amusd.sampling.rules import RULES
 
 
 def test_defaults_are_the_embedded_pair_decoded_asynchronously() -> None:
@@ -56,6 +57,9 @@ def test_a_dumped_configuration_reads_back_the_same(values: dict[str, Any]) -> N
         ({"mode": None}, "mode"),
         ({"launcher": "slurm"}, "launcher"),
         ({"dtype": "float16"}, "dtype"),
+        ({"rule": "hub"}, "rule"),
+        ({"rule": None}, "rule"),
+        ({"rule": "rrs", "draft": "random"}, "rule"),
         ({"num_speculative_tokens": 0}, "num_speculative_tokens"),
         ({"num_speculative_tokens": True}, "num_speculative_tokens"),
         ({"num_speculative_tokens": "7"}, "num_speculative_tokens"),
@@ -124,3 +128,19 @@ def test_unknown_option_without_a_near_one_lists_them_all() -> None:
 def test_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         EngineConfig().mode = "sync"  # type: ignore[misc]
+
+
+def test_the_configuration_and_the_rules_agree_on_names_and_on_what_they_need() -> None:
+    assert get_args(RuleName) == tuple(RULES)
+    assert {name for name, rule in RULES.items() if rule.needs_q} == RULES_WITH_Q
+    assert {name for name, rule in RULES.items() if rule.exact == "distribution"} == RULES_WITH_Q
+
+
+@pytest.mark.parametrize("rule", get_args(RuleName))
+def test_a_rule_that_is_exact_only_in_distribution_says_so(rule: str) -> None:
+    config = EngineConfig(rule=rule)
+    assert any(IN_DISTRIBUTION in remark for remark in config.remarks) == (rule in RULES_WITH_Q)
+
+
+def test_the_target_alone_follows_no_rule() -> None:
+    assert EngineConfig(rule="rrs", mode="alone").remarks == ()

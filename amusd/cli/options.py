@@ -24,7 +24,8 @@ def whole_number(text: str) -> int:
         raise typer.BadParameter(f"{text}: give a whole number") from None
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """Parse an option's value."""
     try:
         return float(text)
     except ValueError:
@@ -151,6 +152,17 @@ Verify = Annotated[
         help="Verify the likeliest chain, branches as rows, or a tree, exact up to rounding.",
     ),
 ]
+Rule = Annotated[
+    str | None,
+    option(
+        _DECODING,
+        "--rule",
+        metavar="NAME",
+        default="race",
+        help="Draw and accept by race or topk, exact in bytes; or by rejection, rrs, rrsw, kseq or spechub, "
+        "exact only in distribution, with one draft model.",
+    ),
+]
 NumSpeculativeTokens = Annotated[
     int | None,
     option(
@@ -201,7 +213,7 @@ Temperature = Annotated[
     option(
         _SAMPLING,
         "--temperature",
-        parser=_number,
+        parser=number,
         metavar="T",
         default="1.0",
         help="0 takes the most likely token each time.",
@@ -223,7 +235,7 @@ TopP = Annotated[
     option(
         _SAMPLING,
         "--top-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="1.0",
         help="Keep the most likely that sum to P.",
@@ -234,7 +246,7 @@ MinP = Annotated[
     option(
         _SAMPLING,
         "--min-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="0.0",
         help="Drop what is less likely than P times the likeliest.",
@@ -255,7 +267,7 @@ TypicalP = Annotated[
     option(
         _SAMPLING,
         "--typical-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="1.0",
         help="Keep the most typical that sum to P.",
@@ -266,7 +278,7 @@ RepetitionPenalty = Annotated[
     option(
         _SAMPLING,
         "--repetition-penalty",
-        parser=_number,
+        parser=number,
         metavar="X",
         default="1.0",
         help="Above 1: less of what prompt and output hold.",
@@ -277,7 +289,7 @@ PresencePenalty = Annotated[
     option(
         _SAMPLING,
         "--presence-penalty",
-        parser=_number,
+        parser=number,
         metavar="X",
         default="0.0",
         help="Above 0: less of what the output holds.",
@@ -288,7 +300,7 @@ FrequencyPenalty = Annotated[
     option(
         _SAMPLING,
         "--frequency-penalty",
-        parser=_number,
+        parser=number,
         metavar="X",
         default="0.0",
         help="The same, for each time that it does.",

@@ -15,6 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q
 from amusd.outputs import Chunk, RequestOutput
 
 DRAFTED_STYLE, OWN_STYLE = Style(color="green"), Style(bold=True)
@@ -40,16 +41,17 @@ class Screen(Protocol):
         """The request is done."""
 
 
-def choose_screen(*, as_json: bool, alone: bool) -> Screen:
+def choose_screen(*, as_json: bool, alone: bool, rule: str = "race") -> Screen:
     """The screen that fits the standard output.
 
     Args:
         as_json: one JSON object is wanted.
         alone: there is no draft, so nothing about drafts is shown.
+        rule: by which drafts are accepted.
     """
     if as_json:
         return JsonScreen()
-    return TerminalScreen(alone) if sys.stdout.isatty() else PlainScreen(alone)
+    return TerminalScreen(alone, rule) if sys.stdout.isatty() else PlainScreen(alone, rule)
 
 
 class JsonScreen:
@@ -76,8 +78,9 @@ class JsonScreen:
 class PlainScreen:
     """The text, as it is and with a newline after it; the summary as lines on the standard error."""
 
-    def __init__(self, alone: bool) -> None:
+    def __init__(self, alone: bool, rule: str = "race") -> None:
         self._alone = alone
+        self._rule = rule
 
     def loading(self) -> AbstractContextManager[object]:
         """Nothing to show."""
@@ -94,7 +97,7 @@ class PlainScreen:
     def finish(self, output: RequestOutput) -> None:
         """End the last line and print the summary; another output may follow."""
         print(flush=True)
-        for name, value in summary(output, alone=self._alone):
+        for name, value in summary(output, alone=self._alone, rule=self._rule):
             self.tell(f"{name}: {value}")
         for note in output.notes:
             self.tell(f"note: {note}")
@@ -103,8 +106,9 @@ class PlainScreen:
 class TerminalScreen:
     """Streamed text that tells accepted draft tokens from the target's own, then a short table."""
 
-    def __init__(self, alone: bool) -> None:
+    def __init__(self, alone: bool, rule: str = "race") -> None:
         self._alone = alone
+        self._rule = rule
         self._text = Console(highlight=False)
         self._side = Console(stderr=True, highlight=False)
         self._streaming = False
@@ -140,7 +144,7 @@ class TerminalScreen:
         self._streaming = False
         self._text.print()
         table = Table.grid(padding=(0, 2))
-        for name, value in summary(output, alone=self._alone):
+        for name, value in summary(output, alone=self._alone, rule=self._rule):
             table.add_row(Text(name, style="dim"), value)
         self._side.print()
         if not self._alone:
@@ -153,7 +157,7 @@ class TerminalScreen:
             self._side.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-def summary(output: RequestOutput, *, alone: bool) -> list[tuple[str, str]]:
+def summary(output: RequestOutput, *, alone: bool, rule: str = "race") -> list[tuple[str, str]]:
     """Names and values of what a reader wants to know of a request, in the terms of the design."""
     metrics = output.metrics
     rows = [
@@ -163,6 +167,8 @@ def summary(output: RequestOutput, *, alone: bool) -> list[tuple[str, str]]:
     ]
     if alone:
         return rows
+    if rule in RULES_WITH_Q:
+        rows.append((f"rule {rule}", IN_DISTRIBUTION))
     return [
         *rows,
         ("acceptance rate (TAR)", f"{metrics.acceptance_rate:.1%}"),

@@ -51,6 +51,8 @@ class Coordinator:
         requests_max: requests decoded at once; more wait their turn, first come first served.
         processors: where the target, in this very process, looks for requests' Python logits processors; None
             if it is elsewhere.
+        traced: measure each request's overlap, for which the workers send their traces at its end: fine for
+            a few requests, too much for a server's many.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Coordinator:
         tokenizer: Any,
         requests_max: int,
         processors: ProcessorsOf | None = None,
+        *,
+        traced: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         # Workers outlive coordinators and take an id for a request that they know: begin where nobody was.
@@ -68,6 +72,7 @@ class Coordinator:
         self._places = asyncio.Semaphore(requests_max)
         self._processors = processors
         self._failure: AmusdError | None = None
+        self._traced = traced
         self.target = TargetSession("target", target_address, self._fail, self._live, self._retarget)
         self.drafts = [
             DraftSession(f"draft {i}", address, self._note_lost_draft, self._live, target_address)
@@ -107,6 +112,24 @@ class Coordinator:
         """The target's, then each drafter's."""
         return [self.target, *self.drafts]
 
+    @property
+    def live_count(self) -> int:
+        """Requests that hold a place now."""
+        return len(self._live)
+
+    @property
+    def failure(self) -> AmusdError | None:
+        """Why no request can be decoded any more; None while it can."""
+        return self._failure
+
+    async def occupancy(self) -> dict[str, dict[str, int]]:
+        """What live requests hold in each worker that answers, by name: see ``Engine.occupancy``."""
+        found = {}
+        for session in self.sessions:
+            if (counts := await session.occupancy()) is not None:
+                found[session.name] = counts
+        return found
+
     async def info(self) -> dict[str, Any]:
         """Each worker that answers, by name: role, device, process id, round trip, model details."""
         found: dict[str, Any] = {}
@@ -131,9 +154,12 @@ class Coordinator:
     # -- requests ------------------------------------------------------------------------------
 
     async def stream(
-        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams
+        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams, *, speculative: bool = True
     ) -> AsyncGenerator[Chunk, None]:
         """Decode one request; the last chunk of each of its outputs carries that output, finished.
+
+        Args:
+            speculative: False decodes it without drafts, beside others that have some.
 
         Raises:
             InputError: the prompt is empty, too long or not of this vocabulary.
@@ -144,20 +170,19 @@ class Coordinator:
         self.check(tokens, params)
         seed = params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT)
         others = params.model_copy(update={"prompt_logprobs": None})
-        outputs = [
-            self._stream_one(prompt, tokens, others if index else params, seed, index)
-            for index in range(params.n)
-        ]
+        orders = [self._order(tokens, others if index else params, seed, index) for index in range(params.n)]
+        outputs = [self._stream_one(prompt, order, speculative) for order in orders]
         async with aclosing(merge(outputs) if params.n > 1 else outputs[0]) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def _stream_one(
-        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams, seed: int, index: int
+        self, prompt: str | None, order: Order, speculative: bool
     ) -> AsyncGenerator[Chunk, None]:
         """One of a request's outputs."""
+        arrived_ns = time.monotonic_ns()
         async with self._places:
-            request = self._open(tokens, params, seed, index)
+            request = self._open(order, arrived_ns, speculative)
             identity = request.order.request
             try:
                 async for chunk in self._follow(request, prompt):
@@ -183,12 +208,10 @@ class Coordinator:
             in_process=self._processors is not None,
         )
 
-    def _open(self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int) -> LiveRequest:
-        if self._failure is not None:
-            raise self._failure
+    def _order(self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int) -> Order:
         ends = frozenset(params.stop_token_ids)
         room = self.facts.length_max - len(tokens)
-        order = Order(
+        return Order(
             request=RequestId(next(self._ids)),
             tokens=tuple(tokens),
             prompt_length=len(tokens),
@@ -198,13 +221,17 @@ class Coordinator:
             sample_index=index,
             params=params,
         )
-        request = LiveRequest(order, Ledger(order.request, order.tokens))
+
+    def _open(self, order: Order, arrived_ns: int, speculative: bool) -> LiveRequest:
+        if self._failure is not None:
+            raise self._failure
+        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns, speculative)
         if self._processors is not None:
-            self._processors[order.request] = params.logits_processors
+            self._processors[order.request] = order.params.logits_processors
         self._live[order.request] = request
         for session in self.sessions:
             session.open(request)
-        for draft in self.drafts:
+        for draft in self.drafts if speculative else ():
             if (absence := draft.absence()) is not None:
                 request.note(f"{draft.name} {absence} at the start")
         return request
@@ -234,8 +261,9 @@ class Coordinator:
                     await request.next()
 
     async def _measure(self, request: LiveRequest, output_length: int) -> RequestMetrics:
-        target, drafts = await self.tracks(request.started_ns) if self.drafts else (Track("target"), [])
-        return request_metrics(request, output_length, target, drafts)
+        traced = self._traced and request.speculative and bool(self.drafts)
+        target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
+        return request_metrics(request, output_length, target, drafts, traced=self._traced)
 
     async def tracks(self, since_ns: int) -> tuple[Track, list[Track]]:
         """What the target and each drafter did since a moment of this process's monotonic clock."""

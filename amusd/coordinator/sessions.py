@@ -148,7 +148,9 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         return "did not answer" if self._silent else None
 
     def open(self, request: LiveRequest) -> None:
-        """Ask the drafter to draft for a request."""
+        """Ask the drafter to draft for a request, unless it is to be decoded without drafts."""
+        if not request.speculative:
+            return
         self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))
 
     def abort(self, request: RequestId) -> None:

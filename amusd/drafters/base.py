@@ -9,10 +9,10 @@ Laws:
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from amusd.params import SamplingParams
-from amusd.speculation.messages import NodeId, RequestId
+from amusd.speculation.messages import Draws, NodeId, RequestId
 
 Candidates = list[tuple[int, float]]
 """(token, score) pairs, best first; a score estimates P(token | parent path) and is in (0, 1]."""
@@ -97,3 +97,24 @@ class Drafter(Protocol):
 
     def truncate(self, request: RequestId, tokens: Sequence[int]) -> None:
         """The log was replaced by `tokens`, all nodes are gone; a shared beginning may be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The children of a node, as a verification rule drew them.
+
+    Attributes:
+        candidates: each token that was drawn, once, in drawing order.
+        draws: what the target has to know; None where it emits its own token whatever was drawn.
+    """
+
+    candidates: Candidates
+    draws: Draws | None
+
+
+@runtime_checkable
+class DrawingDrafter(Drafter, Protocol):
+    """A drafter that draws siblings from a law which it can tell."""
+
+    def draw(self, items: Sequence[Expansion]) -> list[Drawn]:
+        """What `expand` does, by the rule: as many draws as an item wants, or as many as the rule has."""

@@ -1,22 +1,29 @@
 """A small model as the drafter: it races with the target's own noise.
 
 Both sides draw the same E for a position and a token, so the draft's own race winner is its best guess
-of the target's, and its runners-up are the likeliest corrections (arXiv 2504.15475).
+of the target's, and its runners-up are the likeliest corrections (arXiv 2504.15475). With the rule `topk`
+it takes its most likely tokens instead.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from amusd.devices import DeviceSpec
-from amusd.drafters.base import Candidates, Expansion
+from amusd.drafters.base import Candidates, Drawn, Expansion
 from amusd.errors import InputError
 from amusd.models import ModelSpec, Runner, default_context, load_config, load_model
 from amusd.models.draft_cells import DraftCells, NodeRow
 from amusd.models.selfcheck import check_honoured
 from amusd.params import SamplingParams
-from amusd.sampling import Prefixes, RowSampler
-from amusd.speculation.messages import NodeId, RequestId
+from amusd.sampling import Prefixes, RowSampler, rules
+from amusd.sampling.rules import Rule
+from amusd.sampling.sampler import SCORE_MIN
+from amusd.sampling.truncation import truncate
+from amusd.speculation.messages import Draws, NodeId, RequestId
 
 BLOCK_CELLS = 64  # a draft need not be exact, so it attends to little more than there is
 
@@ -26,6 +33,29 @@ class _Request:
     slot: int
     log: list[int]
     sampler: RowSampler
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """One request's part of a step.
+
+    Attributes:
+        rows: [items, columns] logits after each item's node.
+        places: [items] where each stands among all items of the step.
+        prefixes: [items] all tokens up to and with each node, where the sampler needs them.
+    """
+
+    request: _Request
+    items: Sequence[Expansion]
+    rows: Tensor
+    places: Sequence[int]
+    prefixes: Sequence[Sequence[int]] | None
+
+    @property
+    def positions(self) -> list[int]:
+        """[items] of the tokens that the rows predict."""
+        return [item.position + 1 for item in self.items]
 
 
 class ModelDrafter:
@@ -34,9 +64,10 @@ class ModelDrafter:
     Args:
         cells: of the model's runner, with a scratch cell for each node of a request's window.
         vocabulary_size: tokens that the target knows; no other is ever proposed.
+        rule: `race` or `topk`, which draw with the target's noise or without any.
     """
 
-    def __init__(self, cells: DraftCells, vocabulary_size: int) -> None:
+    def __init__(self, cells: DraftCells, vocabulary_size: int, rule: Rule | None = None) -> None:
         loaded = cells.runner.loaded
         if vocabulary_size > loaded.vocabulary_size:
             remedy = (
@@ -45,6 +76,7 @@ class ModelDrafter:
             raise InputError("draft", loaded.name, remedy)
         self._cells = cells
         self._vocabulary_size = vocabulary_size
+        self._rule = rule or rules.get("race")
         self._requests: dict[RequestId, _Request] = {}
 
     @property
@@ -91,9 +123,10 @@ class ModelDrafter:
             sample_index=sample_index,
             device=self._cells.runner.loaded.device,
             end_tokens=end_tokens,
+            noiseless=self._rule.name == "topk",
         )
         slot = self._cells.open(tokens)
-        self._requests[request] = _Request(slot, list(tokens), sampler)
+        self._requests[request] = _Request(slot, list(tokens), sampler, params.greedy)
         self._cells.catch_up(slot)
 
     def close(self, request: RequestId) -> None:
@@ -106,6 +139,22 @@ class ModelDrafter:
 
     def expand(self, items: Sequence[Expansion]) -> list[Candidates]:
         """The first arrivals of each node's race, in one forward over all requests."""
+        found: list[Candidates] = [[] for _ in items]
+        for part in self._forward(items):
+            for place, candidates in zip(part.places, self._first(part), strict=True):
+                found[place] = candidates
+        return found
+
+    @staticmethod
+    def _first(part: Logits) -> list[Candidates]:
+        """The first arrivals below each item."""
+        sampler = part.request.sampler
+        arrivals = sampler.arrivals(part.rows, part.positions, part.prefixes)
+        first = sampler.candidates(arrivals, max(item.count for item in part.items))
+        return [candidates[: item.count] for item, candidates in zip(part.items, first, strict=True)]
+
+    def _forward(self, items: Sequence[Expansion]) -> Iterator[Logits]:
+        """One forward over all requests; what it says, request by request."""
         places: dict[RequestId, list[int]] = {}
         for place, item in enumerate(items):
             places.setdefault(item.request, []).append(place)
@@ -114,21 +163,14 @@ class ModelDrafter:
             for request, own in places.items()
         ]
         logits = self._cells.forward(rows)  # [nodes, columns], request by request
-        found: list[Candidates] = [[] for _ in items]
         done = 0
         for request, own in places.items():
             state, wanted = self._requests[request], [items[place] for place in own]
             prefixes = (
                 Prefixes(state.log, [item.path for item in wanted]) if state.sampler.needs_prefix else None
             )
-            arrivals = state.sampler.arrivals(
-                logits[done : done + len(own)], [item.position + 1 for item in wanted], prefixes
-            )
+            yield Logits(state, wanted, logits[done : done + len(own)], own, prefixes)
             done += len(own)
-            first = state.sampler.candidates(arrivals, max(item.count for item in wanted))
-            for place, item, candidates in zip(own, wanted, first, strict=True):
-                found[place] = candidates[: item.count]
-        return found
 
     def on_commit(
         self,
@@ -150,6 +192,48 @@ class ModelDrafter:
         state = self._requests[request]
         state.log = list(tokens)
         self._cells.reset(state.slot, tokens)
+
+
+class DrawingModelDrafter(ModelDrafter):
+    """The same for a rule that needs the law that its siblings were drawn from.
+
+    It draws with noise of its own, new for every node: neither what the target emits nor whether another
+    node is drafted may depend on it. At temperature 0 it guesses as with `race`, and nothing is to be told.
+
+    Args:
+        seed: of that noise, which is no request's; None takes one from the machine.
+    """
+
+    def __init__(self, cells: DraftCells, vocabulary_size: int, rule: Rule, seed: int | None = None) -> None:
+        super().__init__(cells, vocabulary_size, rule)
+        self._noise = torch.Generator()
+        if seed is None:
+            self._noise.seed()
+        else:
+            self._noise.manual_seed(seed)
+
+    def draw(self, items: Sequence[Expansion]) -> list[Drawn]:
+        """Siblings by the rule below each node, in one forward over all requests."""
+        found: dict[int, Drawn] = {}
+        for part in self._forward(items):
+            if part.request.greedy:
+                drawn = [Drawn(candidates, None) for candidates in self._first(part)]
+            else:
+                laws = part.request.sampler.probabilities(part.rows, part.positions, part.prefixes)
+                drawn = [self._draw(law, item.count) for law, item in zip(laws, part.items, strict=True)]
+            found |= dict(zip(part.places, drawn, strict=True))
+        return [found[place] for place in range(len(items))]
+
+    def _draw(self, q: Tensor, count: int) -> Drawn:
+        """Draw from [vocab] probabilities, cut to what is sent of them."""
+        law = truncate(q)
+        noise = torch.empty(count, len(law.ids), dtype=torch.float64)
+        noise.exponential_(generator=self._noise).log_()
+        ids, weights = law.ids.tolist(), law.weights.tolist()
+        places = self._rule.draw(law.weights.double(), count, noise)
+        total = sum(weights)
+        candidates = [(ids[place], max(SCORE_MIN, weights[place] / total)) for place in dict.fromkeys(places)]
+        return Drawn(candidates, Draws(tuple(ids[place] for place in places), tuple(ids), tuple(weights)))
 
 
 def _row(item: Expansion) -> NodeRow:
@@ -177,4 +261,6 @@ def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelD
     runner = Runner(loaded, slots=slots, context=context, block=BLOCK_CELLS, spare_cells=window)
     check_honoured(runner)
     vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)
-    return ModelDrafter(DraftCells(runner, window), vocabulary_size)
+    rule = rules.get(options["rule"])
+    made = DrawingModelDrafter if rule.needs_q else ModelDrafter
+    return made(DraftCells(runner, window), vocabulary_size, rule)

@@ -19,6 +19,8 @@ RANKS: Final = 4  # the last one is shared by all further ranks
 ESTIMATE_MIN: Final = 1e-6
 PRIOR_TRIALS: Final = 12.0
 MEMORY_TRIALS: Final = 400.0  # of one bin; beyond it old outcomes fade
+PROSPECT_FIRST: Final = 0.75
+_PROSPECT_STEP: Final = 0.05  # so the last twenty guesses count most
 
 
 class Calibration:
@@ -26,9 +28,13 @@ class Calibration:
 
     Args:
         broader: what to believe before anything was seen here; it is taught everything seen here too.
+
+    Attributes:
+        prospect: the chance that the next best guess is right, whatever it will claim.
     """
 
     def __init__(self, broader: Optional["Calibration"] = None) -> None:
+        self.prospect = PROSPECT_FIRST
         self._broader = broader
         self._hits = [[0.0] * BINS for _ in range(RANKS)]
         self._trials = [[0.0] * BINS for _ in range(RANKS)]
@@ -51,6 +57,10 @@ class Calibration:
             trials[place] *= 1 - 1 / MEMORY_TRIALS
         hits[place] += hit
         trials[place] += 1
+
+    def observe_best(self, hit: bool) -> None:
+        """The best guess below a node that was right was, or was not, the target's token."""
+        self.prospect += _PROSPECT_STEP * (hit - self.prospect)
 
 
 def _bin(score: float) -> int:

@@ -37,7 +37,7 @@ class FixedVerify:
         reaches: Mapping[RequestId, Sequence[float]],
         rooms: Mapping[RequestId, int],
         *,
-        drafters: int,
+        prospect: float,
         now: float,
     ) -> float:
         """When the patience for the last request that lacks nodes ends (see `VerifyPolicy`)."""
@@ -45,7 +45,7 @@ class FixedVerify:
         for request, chain in reaches.items():
             until = self._since.setdefault(request, now) + self._patience_seconds
             enough = len(chain) >= min(self.wanted(request), rooms[request])
-            if enough or request in self._lapsed or not drafters:
+            if enough or request in self._lapsed or not prospect:
                 continue
             if until <= now:
                 self._lapsed.add(request)

@@ -39,14 +39,15 @@ class VerifyPolicy(Protocol):
         reaches: Mapping[RequestId, Sequence[float]],
         rooms: Mapping[RequestId, int],
         *,
-        drafters: int,
+        prospect: float,
         now: float,
     ) -> float:
         """When the next pass starts at the latest; `now` or earlier means at once.
 
         Args:
             rooms: nodes that each request can still use before its length ends it.
-            drafters: how many are attached.
+            prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no
+                drafter is attached.
             now: seconds on the clock of the answer.
         """
 

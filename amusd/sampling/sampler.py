@@ -7,7 +7,7 @@ Musco & Suresh 2024, arXiv 2408.07978). Keys are compared as log E - z: smaller 
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -19,6 +19,9 @@ from amusd.sampling.warps import Warps
 
 SCORE_MIN: Final = 1e-6
 _TIES_MAX: Final = 8
+
+Law = Callable[[Tensor], Tensor]
+"""[vocab] float64 probabilities to those of the token that is emitted."""
 
 
 class RowSampler:
@@ -34,6 +37,7 @@ class RowSampler:
         sample_index: which of several outputs of the same prompt.
         device: where the logits are.
         end_tokens: what `min_tokens` masks beside `params.stop_token_ids`.
+        noiseless: the most likely token comes first, whatever the temperature.
 
     Raises:
         InputError: a token id of the settings is not in the vocabulary.
@@ -49,6 +53,7 @@ class RowSampler:
         sample_index: int = 0,
         device: torch.device | str = "cpu",
         end_tokens: Collection[int] = (),
+        noiseless: bool = False,
     ) -> None:
         self._warps = Warps(
             params,
@@ -57,7 +62,8 @@ class RowSampler:
             end_tokens=end_tokens,
             device=device,
         )
-        self._noise = None if params.greedy else RaceNoise(seed, vocabulary_size, sample_index, device)
+        without = params.greedy or noiseless
+        self._noise = None if without else RaceNoise(seed, vocabulary_size, sample_index, device)
 
     @property
     def needs_prefix(self) -> bool:
@@ -66,7 +72,11 @@ class RowSampler:
 
     @torch.inference_mode()
     def arrivals(
-        self, logits: Tensor, positions: Sequence[int], prefixes: Sequence[Sequence[int]] | None = None
+        self,
+        logits: Tensor,
+        positions: Sequence[int],
+        prefixes: Sequence[Sequence[int]] | None = None,
+        laws: Mapping[int, Law] | None = None,
     ) -> Tensor:
         """When each token arrives at each row.
 
@@ -74,6 +84,7 @@ class RowSampler:
             logits: [rows, at least vocab], any float dtype; row i predicts the token at positions[i].
             positions: absolute, counting the prompt.
             prefixes: all tokens before each position; may be None unless `needs_prefix`.
+            laws: by row, what is drawn from instead of the warped probabilities; not looked at without noise.
 
         Returns:
             [rows, vocab] float32 keys log E - z, without noise -z; +inf for tokens that cannot be chosen.
@@ -81,7 +92,18 @@ class RowSampler:
         warped = self._warps(logits, positions, prefixes)
         if self._noise is None:
             return -warped
+        if laws:
+            warped = warped.clone()
+            for row, law in laws.items():
+                warped[row] = law(_softmax(warped[row])).log()
         return self._noise.rows(positions).sub_(warped)
+
+    @torch.inference_mode()
+    def probabilities(
+        self, logits: Tensor, positions: Sequence[int], prefixes: Sequence[Sequence[int]] | None = None
+    ) -> Tensor:
+        """The law of each row, [rows, vocab] float64 (see `arrivals`)."""
+        return _softmax(self._warps(logits, positions, prefixes))
 
     @staticmethod
     def winners(arrivals: Tensor) -> list[int]:
@@ -109,6 +131,10 @@ class RowSampler:
             ordered = sorted(zip(keys, ids, strict=True))[:count]
             found.append([(token, _score(-key - total)) for key, token in ordered if key < math.inf])
         return found
+
+
+def _softmax(warped: Tensor) -> Tensor:
+    return warped.to(torch.float64).softmax(dim=-1)
 
 
 def _score(log_share: float) -> float:

@@ -56,7 +56,7 @@ class TargetDecisions:
         return self._policy.deadline(
             {request: choice.reaches for request, choice in self._all(endpoint, decoding).items()},
             {request: endpoint.room(request) for request in decoding},
-            drafters=len(self._calibrations),
+            prospect=max((each.prospect for each in self._calibrations.values()), default=0.0),
             now=now,
         )
 
@@ -74,7 +74,10 @@ class TargetDecisions:
         """What the drafters had guessed below committed tokens."""
         for guess in guesses:
             if guess.drafter is not None:
-                self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+                calibration = self._calibrations[guess.drafter]
+                calibration.observe(guess.score, guess.hit)
+                if guess.rank == 0:
+                    calibration.observe_best(guess.hit)
 
     def on_pass(
         self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float

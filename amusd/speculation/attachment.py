@@ -11,9 +11,11 @@ Laws:
 - At most 2 W live aliases per lane, 2 W committed ones, `nodes_total_max` per drafter.
 """
 
+import math
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 
-from amusd.speculation.messages import Node, NodeId, Propose, RequestId
+from amusd.speculation.messages import Draws, Node, NodeId, Propose, RequestId
 from amusd.speculation.tree import TreeNode
 
 
@@ -25,6 +27,7 @@ class Limits:
         window: W, the nodes that a drafter may have live per request; the target tolerates 2 W.
         nodes_total_max: live aliases of one drafter over all requests.
         frame_nodes_max: nodes in one Propose.
+        draw_ids_max: tokens of the law that siblings were drawn from.
         drafters_max: drafters attached at a time.
         finished_max: finished requests kept for slow drafters to read their end.
         remembered_max: ended request ids kept to answer late frames and to refuse late opens.
@@ -33,6 +36,7 @@ class Limits:
     window: int = 64
     nodes_total_max: int = 4096
     frame_nodes_max: int = 512
+    draw_ids_max: int = 1024
     drafters_max: int = 8
     finished_max: int = 64
     remembered_max: int = 4096
@@ -116,7 +120,13 @@ def check_propose(
     """
     fault = _size_fault(message, limits) or _order_fault(lane, message)
     node_faults = (_node_fault(node, length, vocabulary_size) for node in message.nodes)
-    return fault or next((each for each in node_faults if each), None)
+    fault = fault or next((each for each in node_faults if each), None)
+    last = message.nodes[-1].id if message.nodes else lane.last_id
+    draw_faults = (
+        _parent_fault(parent, last, length) or _draws_fault(draws, vocabulary_size, limits)
+        for parent, draws in message.draws.items()
+    )
+    return fault or next((each for each in draw_faults if each), None)
 
 
 def _size_fault(message: Propose, limits: Limits) -> str | None:
@@ -134,6 +144,27 @@ def _order_fault(lane: Lane, message: Propose) -> str | None:
             return f"node {node.id} names the unknown or later parent {node.parent}"
         last = node.id
         first = node.id if first is None else first
+    return None
+
+
+def _parent_fault(parent: int, last: int, length: int) -> str | None:
+    if parent > last:
+        return f"draws name the later parent {parent}"
+    if -parent > length:
+        return f"draws hang off a prefix of {-parent} tokens, the log has {length}"
+    return None
+
+
+def _draws_fault(draws: Draws, vocabulary_size: int, limits: Limits) -> str | None:
+    ids = draws.ids
+    if not 0 < len(ids) == len(draws.weights) <= limits.draw_ids_max:
+        return f"draws from a law of {len(ids)} tokens with {len(draws.weights)} weights"
+    if not 0 < len(draws.tokens) <= limits.window or not set(draws.tokens) <= set(ids):
+        return f"{len(draws.tokens)} draws, or one that its law does not hold"
+    if ids[0] < 0 or ids[-1] >= vocabulary_size or any(a >= b for a, b in pairwise(ids)):
+        return f"draws from a law whose tokens do not ascend below {vocabulary_size}"
+    if not all(0 < weight < math.inf for weight in draws.weights):
+        return "draws from a law with a weight that is not above 0 and finite"
     return None
 
 

@@ -4,6 +4,7 @@ Laws:
 
 - The tree always hangs off the end of the log; `nodes` holds exactly its live nodes, by id.
 - What is unsent is live: a node that was committed or dropped before it was sent is never sent.
+- Draws are sent when the target knows their node, whatever becomes of the nodes that stand for them.
 - The target's word on attach truncates the log where the two differ, and then the tree goes too.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from amusd.speculation.log import CommitLog
-from amusd.speculation.messages import Attached, Final, Node, NodeId, RequestId, prefix_parent
+from amusd.speculation.messages import Attached, Draws, Final, Node, NodeId, RequestId, prefix_parent
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
 
@@ -48,6 +49,7 @@ class DraftRequest:
         length_max: the length, prompt included, at which the target ends the request.
         nodes: the live nodes, in id order.
         unsent: those of them that this link has not carried yet, in id order.
+        unsent_draws: nodes, the root among them, whose draws this link has not carried yet.
         attached: whether the target attached the request on this link.
         must_have: whether the target must be told how much of the log is here.
     """
@@ -59,6 +61,7 @@ class DraftRequest:
         self.length_max = length_max
         self.nodes: dict[NodeId, TreeNode] = {}
         self.unsent: dict[NodeId, TreeNode] = {}
+        self.unsent_draws: list[TreeNode] = []
         self.attached = False
         self.must_have = False
 
@@ -84,6 +87,32 @@ class DraftRequest:
         """Hand out at most `nodes_max` unsent nodes for the wire, parents first."""
         taken = list(self.unsent)[:nodes_max]
         return tuple(self._to_wire(self.unsent.pop(node)) for node in taken)
+
+    def add_draws(self, parent: TreeNode, draws: Draws) -> None:
+        """Keep what a rule drew below a node, for the wire; raises ValueError where it has drawn before."""
+        if parent.draws is not None:
+            raise ValueError(f"siblings below the node at position {parent.position} were drawn before")
+        parent.draws = draws
+        self.unsent_draws.append(parent)
+
+    def take_draws(self) -> dict[int, Draws]:
+        """Hand out the draws below nodes that the target knows of, by parent; forget those of lost nodes."""
+        taken: dict[int, Draws] = {}
+        waiting: list[TreeNode] = []
+        for node in self.unsent_draws:
+            if node.live and _id(node) in self.unsent:
+                waiting.append(node)
+            elif node.draws is not None and (node.live or node is self.tree.root):
+                taken[self._parent_name(node)] = node.draws
+        self.unsent_draws = waiting
+        return taken
+
+    def resend(self) -> None:
+        """A fresh link carries everything live again."""
+        self.unsent = dict(self.nodes)
+        self.unsent_draws = [
+            node for node in (self.tree.root, *self.nodes.values()) if node.draws is not None
+        ]
 
     def advance(self, tokens: tuple[int, ...]) -> LogChange:
         """Re-root the tree after `tokens` were appended to the log."""
@@ -121,10 +150,11 @@ class DraftRequest:
         return ids
 
     def _to_wire(self, node: TreeNode) -> Node:
-        parent = node.parent
-        assert parent is not None
-        above = prefix_parent(self.log.length) if parent is self.tree.root else _id(parent)
-        return Node(_id(node), above, node.token, node.score)
+        assert node.parent is not None
+        return Node(_id(node), self._parent_name(node.parent), node.token, node.score)
+
+    def _parent_name(self, parent: TreeNode) -> int:
+        return prefix_parent(self.log.length) if parent is self.tree.root else _id(parent)
 
 
 def _id(node: TreeNode) -> NodeId:

@@ -17,7 +17,17 @@ from collections.abc import Sequence
 from amusd.errors import ProtocolError
 from amusd.speculation.draft_request import DraftRequest, LogChange
 from amusd.speculation.log import CommitLog, GapError
-from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, NodeId, Propose, RequestId
+from amusd.speculation.messages import (
+    Attached,
+    Close,
+    Commit,
+    Draws,
+    Have,
+    Hello,
+    NodeId,
+    Propose,
+    RequestId,
+)
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
 __all__ = ["DrafterEndpoint", "LogChange"]
@@ -77,7 +87,7 @@ class DrafterEndpoint:
             self._early.add(request)
             return None
         state.attached = True
-        state.unsent = dict(state.nodes)
+        state.resend()
         state.must_have = message.start > state.log.length
         if state.must_have:
             return LogChange(request, length=state.log.length)
@@ -144,7 +154,11 @@ class DrafterEndpoint:
         return self._requests[request].depth_max
 
     def grow(
-        self, request: RequestId, parent: NodeId | None, candidates: Sequence[tuple[int, float]]
+        self,
+        request: RequestId,
+        parent: NodeId | None,
+        candidates: Sequence[tuple[int, float]],
+        draws: Draws | None = None,
     ) -> list[NodeId]:
         """Hang guesses below a node (None: the root) and return the ids of the new ones, in order.
 
@@ -153,6 +167,7 @@ class DrafterEndpoint:
 
         Args:
             candidates: (token, score) pairs, best first, with scores in (0, 1].
+            draws: all that a rule drew below the node, whichever of it are candidates; once for each node.
         """
         state = self._requests.get(request)
         node = None if state is None else state.find(parent)
@@ -160,6 +175,8 @@ class DrafterEndpoint:
             return []
         if node.position - state.tree.root.position >= state.depth_max:
             return []
+        if draws is not None:
+            state.add_draws(node, draws)
         grown: list[NodeId] = []
         for token, score in candidates:
             if self.room(request) == 0:
@@ -180,11 +197,13 @@ class DrafterEndpoint:
             if state.must_have and self._linked:
                 frame.append(Have(request, state.log.length))
                 state.must_have = False
-            if not state.attached or not state.unsent or budget == 0:
+            if not state.attached:
                 continue
             nodes = state.take_unsent(budget)
             budget -= len(nodes)
-            frame.append(Propose(request, nodes))
+            draws = state.take_draws()
+            if nodes or draws:
+                frame.append(Propose(request, nodes, draws))
         return frame
 
     # What the drafter's policy looks at.

@@ -217,6 +217,10 @@ class Links:
             else:
                 late += 1
                 lane.commit(node.id, place, 2 * self._limits.window)
+        for parent, draws in message.draws.items():
+            drawn_below = lane.resolve(parent, state.tree.root)
+            if isinstance(drawn_below, TreeNode) and drawn_below.draws is None:
+                drawn_below.draws = draws
         state.stats.drafted += len(message.nodes)
         state.stats.stale_nodes += stale
         return Received(live, late, stale)

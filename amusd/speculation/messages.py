@@ -9,7 +9,7 @@ Laws:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NewType
 
 RequestId = NewType("RequestId", int)
@@ -41,6 +41,24 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Draws:
+    """The siblings that a verification rule drew below one node: whole, or not there at all.
+
+    What the target emits after the node is a law of these draws, so none may be left out, whatever became of
+    the nodes that stand for them.
+
+    Attributes:
+        tokens: in drawing order, with repetitions.
+        ids: token ids of the law that they were drawn from, ascending.
+        weights: what that law gives to each of `ids`, up to a common factor; every number is a float32.
+    """
+
+    tokens: tuple[int, ...]
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """The drafter's first message on a link: who it is and which logs it holds, by length."""
 
@@ -50,10 +68,15 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Nodes for one request, parents before children."""
+    """Nodes for one request, parents before children, and what was drawn below some of them.
+
+    Attributes:
+        draws: by parent, named as in `Node`; each parent comes in this message at the latest.
+    """
 
     request: RequestId
     nodes: tuple[Node, ...]
+    draws: Mapping[int, Draws] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

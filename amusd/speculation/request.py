@@ -26,11 +26,13 @@ class Guess:
         drafter: whose it was, of several the one that came first; None for nobody's.
         score: as claimed.
         hit: whether it was the target's token.
+        rank: its place among its siblings, 0 for the best.
     """
 
     drafter: DrafterId | None
     score: float
     hit: bool
+    rank: int
 
 
 class TargetRequest:
@@ -120,7 +122,7 @@ class TargetRequest:
             for rank, node in enumerate(siblings):
                 self.stats.count_guess(rank, node.token == token)
                 drafter = min(node.aliases)[0] if node.aliases else None
-                found.append(Guess(drafter, node.score, node.token == token))
+                found.append(Guess(drafter, node.score, node.token == token, rank))
             parent = parent.children.get(token)
         return found
 

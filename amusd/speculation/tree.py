@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from amusd.speculation.messages import DrafterId, NodeId
+from amusd.speculation.messages import DrafterId, Draws, NodeId
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +33,7 @@ class TreeNode:
         live: whether it hangs in the tree below the root.
         children: by token.
         aliases: at the target's side, under which ids which drafters proposed it.
+        draws: what a rule drew for the next position, if it did; the first drawing stays.
     """
 
     token: int
@@ -44,6 +45,7 @@ class TreeNode:
     live: bool = False
     children: "dict[int, TreeNode]" = field(default_factory=dict, repr=False)
     aliases: set[tuple[DrafterId, NodeId]] = field(default_factory=set)
+    draws: Draws | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

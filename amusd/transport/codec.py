@@ -19,6 +19,7 @@ from amusd.speculation.messages import (
     Attached,
     Close,
     Commit,
+    Draws,
     Have,
     Hello,
     Node,
@@ -28,6 +29,8 @@ from amusd.speculation.messages import (
 )
 
 COLUMN_VALUES_MAX = 1 << 20  # of one column; a frame is bounded by the gRPC message limit as well
+
+_DRAW_COLUMNS = 7  # of a frame of proposals, where a rule drew siblings from a law that it sends
 
 DrafterMessage = Hello | Propose | Have
 TargetMessage = Attached | Commit | Close
@@ -46,14 +49,15 @@ def unpack(payload: bytes, sender: str) -> Any:
         raise ProtocolError(f"the {sender} sent a payload that is no msgpack: {error}") from error
 
 
-def _columns(payload: bytes, sender: str, count: int) -> list[list[Any]]:
+def _columns(payload: bytes, sender: str, *counts: int) -> list[list[Any]]:
     columns = unpack(payload, sender)
     if (
         not isinstance(columns, list)
-        or len(columns) != count
+        or len(columns) not in counts
         or not all(isinstance(c, list) for c in columns)
     ):
-        raise ProtocolError(f"the {sender} sent a payload that is not {count} columns")
+        allowed = " or ".join(map(str, counts))
+        raise ProtocolError(f"the {sender} sent a payload that is not {allowed} columns")
     return columns
 
 
@@ -102,6 +106,8 @@ def encode_drafter(messages: Sequence[DrafterMessage]) -> list[target_pb2.Drafte
             [node.token for node in nodes],
             [node.score for node in nodes],
         ]
+        if any(proposal.draws for proposal in proposals):
+            columns += _draw_columns(proposals)
         frames.append(
             target_pb2.DrafterFrame(propose=target_pb2.Propose(columns=pack(columns, single_floats=True)))
         )
@@ -124,9 +130,24 @@ def decode_drafter(frame: target_pb2.DrafterFrame) -> list[DrafterMessage]:
             raise ProtocolError(f"the drafter sent a frame of unknown kind {kind!r}")
 
 
+def _draw_columns(proposals: Sequence[Propose]) -> list[list[Any]]:
+    """Draws per proposal, their parents, sizes of both parts, tokens, ids, weights."""
+    each = [draws for proposal in proposals for draws in proposal.draws.values()]
+    return [
+        [len(proposal.draws) for proposal in proposals],
+        [parent for proposal in proposals for parent in proposal.draws],
+        [len(draws.tokens) for draws in each],
+        [len(draws.ids) for draws in each],
+        [token for draws in each for token in draws.tokens],
+        [token for draws in each for token in draws.ids],
+        [weight for draws in each for weight in draws.weights],
+    ]
+
+
 def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
     sender = "drafter"
-    requests, counts, ids, parents, tokens, scores = _columns(payload, sender, 6)
+    columns = _columns(payload, sender, 6, 6 + _DRAW_COLUMNS)
+    requests, counts, ids, parents, tokens, scores = columns[:6]
     if len(requests) != len(counts):
         raise ProtocolError("the drafter sent columns of unequal length")
     _whole(requests, sender)
@@ -135,11 +156,29 @@ def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
     _whole(parents, sender, lowest=-(1 << 62))
     if any(type(score) is not float for score in scores):
         raise ProtocolError("the drafter sent a score that is no float")
+    runs = _split(counts, (ids, parents, tokens, scores), sender)
+    draws = _decode_draws(columns[6:], len(requests)) if len(columns) > 6 else [{} for _ in requests]
     proposals: list[DrafterMessage] = []
-    for request, run in zip(requests, _split(counts, (ids, parents, tokens, scores), sender), strict=True):
+    for request, run, drawn in zip(requests, runs, draws, strict=True):
         nodes = tuple(Node(NodeId(i), p, t, s) for i, p, t, s in zip(*run, strict=True))
-        proposals.append(Propose(RequestId(request), nodes))
+        proposals.append(Propose(RequestId(request), nodes, drawn))
     return proposals
+
+
+def _decode_draws(columns: Sequence[list[Any]], proposals: int) -> list[dict[int, Draws]]:
+    """What each proposal drew below which parents."""
+    sender = "drafter"
+    counts, parents, token_counts, id_counts, tokens, ids, weights = columns
+    _whole(parents, sender, lowest=-(1 << 62))
+    _whole(tokens, sender)
+    _whole(ids, sender)
+    if any(type(weight) is not float for weight in weights):
+        raise ProtocolError("the drafter sent a weight that is no float")
+    if len(counts) != proposals or len(token_counts) != len(id_counts):
+        raise ProtocolError("the drafter sent columns of unequal length")
+    drawn, laws = _split(token_counts, (tokens,), sender), _split(id_counts, (ids, weights), sender)
+    each = [Draws(tuple(d[0]), tuple(law[0]), tuple(law[1])) for d, law in zip(drawn, laws, strict=True)]
+    return [dict(zip(*run, strict=True)) for run in _split(counts, (parents, each), sender)]
 
 
 # -- target to drafter and to the coordinator --------------------------------------------------------

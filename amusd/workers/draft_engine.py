@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from amusd.drafters.base import Candidates, Drafter, Expansion
+from amusd.drafters.base import Drafter, DrawingDrafter, Drawn, Expansion
 from amusd.errors import InputError, ProtocolError
 from amusd.orders import Order
 from amusd.policies.calibration import Forecasts
@@ -211,6 +211,16 @@ class DraftEngine(Engine[DraftInput]):
             state = draft_pb2.LinkState(attached=attached, reason=reason)
             self._events.append(draft_pb2.DraftEvent(link=state))
 
+    def occupancy(self) -> dict[str, int]:
+        """Open requests, those that the drafter holds state of, and live nodes of all trees."""
+        requests = self.endpoint.requests()
+        return {
+            "requests": len(requests),
+            "slots": len(self._open_requests),
+            "nodes": sum(self.endpoint.tree(request).count for request in requests),
+            "window": self.endpoint.window * len(requests),
+        }
+
     # -- drafting ------------------------------------------------------------------------------
 
     def wait_seconds(self) -> float | None:
@@ -225,21 +235,26 @@ class DraftEngine(Engine[DraftInput]):
             started = self._recorder.now_ns()
             nodes = [
                 (choice.request, node)
-                for choice, claims in zip(choices, self.drafter.expand(choices), strict=True)
-                for node in self._grow(choice, claims)
+                for choice, drawn in zip(choices, self._expand(choices), strict=True)
+                for node in self._grow(choice, drawn)
             ]
             self._recorder.record("draft", started, rows=len(choices), nodes=nodes)
         self._publish()
 
-    def _grow(self, choice: Expansion, claims: Candidates) -> list[NodeId]:
+    def _expand(self, choices: list[Expansion]) -> list[Drawn]:
+        if isinstance(self.drafter, DrawingDrafter):
+            return self.drafter.draw(choices)
+        return [Drawn(candidates, None) for candidates in self.drafter.expand(choices)]
+
+    def _grow(self, choice: Expansion, drawn: Drawn) -> list[NodeId]:
         """Hang the candidates that are likely enough below their node."""
         request, node = choice.request, choice.node
         tree = self.endpoint.tree(request)
         parent = tree.root if node is None else self.endpoint.node(request, node)
         assert parent is not None, "nothing changes a tree while its engine drafts"
-        estimates = self._forecasts.calibrate(request, node, choice.position, claims)
+        estimates = self._forecasts.calibrate(request, node, choice.position, drawn.candidates)
         worth = self._policy.worth_proposing(tree.reach(parent), estimates)
-        return self.endpoint.grow(request, node, worth)
+        return self.endpoint.grow(request, node, worth, drawn.draws)
 
     def _publish(self) -> None:
         if self._target is not None and self._target.ready and (messages := self.endpoint.outgoing()):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from amusd.config import RULES_WITH_Q
 from amusd.devices import DeviceSpec, parse_device
 from amusd.rpc.v1 import common_pb2_grpc, draft_pb2_grpc, target_pb2_grpc
 from amusd.tracing import Recorder
@@ -84,6 +85,13 @@ def run_worker(spec: dict[str, Any]) -> RunningWorker:
     return asyncio.run_coroutine_threadsafe(start(spec["options"], device, loop), loop).result()
 
 
+def drafters_max(rule: str) -> int:
+    """How many drafters may attach: one where siblings are drawn from its law, else as many as usual."""
+    from amusd.speculation.target import Limits
+
+    return 1 if rule in RULES_WITH_Q else Limits().drafters_max
+
+
 async def _start_target(
     options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
 ) -> RunningWorker:
@@ -94,7 +102,8 @@ async def _start_target(
     from amusd.workers.target_engine import TargetEngine
 
     mode, count = options["mode"], options["num_speculative_tokens"]
-    limits = Limits() if mode == "alone" else Limits(window=draft_policy(mode, count).window)
+    window = Limits().window if mode == "alone" else draft_policy(mode, count).window
+    limits = Limits(window=window, drafters_max=drafters_max(options["rule"]))
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
@@ -150,7 +159,7 @@ async def _serve(
     await asyncio.wrap_future(served.engine.loaded)
     details = served.details | {"versions": {name: importlib.metadata.version(name) for name in VERSIONS}}
     worker = WorkerServicer(
-        served.role, str(device), served.incarnation, served.recorder, json.dumps(details)
+        served.role, str(device), served.incarnation, served.recorder, json.dumps(details), served.engine
     )
     services = {
         **served.services,

@@ -5,7 +5,7 @@ is worth starting now or some drafts are worth a bounded wait, run it, commit, a
 stream what is newest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -16,7 +16,7 @@ from amusd.policies.calibration import Calibration
 from amusd.policies.choices import Choice, Verify
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
-from amusd.speculation.messages import Commit, DrafterId, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
 from amusd.speculation.tree import TreeNode
 from amusd.tracing import Recorder
@@ -220,6 +220,8 @@ class TargetEngine(Engine[TargetInput]):
             if isinstance(message, Have):
                 self.endpoint.on_have(drafter, message)
             else:
+                for draws in message.draws.values():
+                    self.verifier.check(draws)
                 if self.endpoint.on_propose(drafter, message).live:
                     self._policy.on_proposal(message.request, drafter, at)
         except ProtocolError as error:
@@ -240,7 +242,7 @@ class TargetEngine(Engine[TargetInput]):
         return self._policy.deadline(
             {request: choice.reaches for request, choice in self._choose().items()},
             {request: self.endpoint.room(request) for request in self._decoding},
-            drafters=len(self._drafters),
+            prospect=max((each.prospect for each in self._calibrations.values()), default=0.0),
             now=self.now(),
         )
 
@@ -291,7 +293,7 @@ class TargetEngine(Engine[TargetInput]):
             for drafter, node in member.aliases
         ]
         started_ns, started = self._recorder.now_ns(), self.now()
-        winners = self.verifier.verify(chosen, apart=self._verify == "rows")
+        winners = self.verifier.verify(chosen, self._drawn(chosen), apart=self._verify == "rows")
         ended = self.now()
         verified = {request: len(choice.nodes) for request, choice in chosen.items()}
         accepted = {}
@@ -308,6 +310,15 @@ class TargetEngine(Engine[TargetInput]):
         self._choices = None
         self._policy.on_pass(verified, accepted, started, ended)
 
+    def _drawn(self, chosen: Mapping[RequestId, Choice]) -> dict[RequestId, list[Draws | None]]:
+        """What was drawn below the root and each chosen node, whichever of it is verified."""
+        if not self.verifier.rule.needs_q:
+            return {}
+        return {
+            request: [node.draws for node in (self.endpoint.tree(request).root, *choice.nodes)]
+            for request, choice in chosen.items()
+        }
+
     def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
         """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
         start = self.endpoint.log(request).length
@@ -317,7 +328,10 @@ class TargetEngine(Engine[TargetInput]):
             self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
         for guess in result.guesses:
             if guess.drafter is not None:
-                self._calibrations[guess.drafter].observe(guess.score, guess.hit)
+                calibration = self._calibrations[guess.drafter]
+                calibration.observe(guess.score, guess.hit)
+                if guess.rank == 0:
+                    calibration.observe_best(guess.hit)
         logprobs = self.verifier.logprobs(request, result.accepted_rows, result.emitted)
         self._logprobs.add_output(request, start, logprobs)
         accepted = len(result.accepted_rows)
@@ -326,6 +340,14 @@ class TargetEngine(Engine[TargetInput]):
         if result.final is not None:
             self._forget(request)
         return accepted
+
+    def occupancy(self) -> dict[str, int]:
+        """Open requests, those with cells, and live nodes of all trees."""
+        return {
+            "requests": len(self.endpoint.requests()),
+            "slots": self.verifier.slots_used,
+            "nodes": sum(self.endpoint.tree(request).count for request in self.endpoint.requests()),
+        }
 
     # -- streams -------------------------------------------------------------------------------
 

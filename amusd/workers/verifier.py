@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amusd.devices import DeviceSpec
-from amusd.errors import InputError
+from amusd.errors import InputError, ProtocolError
 from amusd.logprobs import RowLogprobs
 from amusd.models import ModelSpec, Rows, Runner, default_context, load_config, load_model
 from amusd.models.selfcheck import SelfCheck, self_check
@@ -18,9 +18,12 @@ from amusd.orders import Order
 from amusd.params import ProcessorsOf
 from amusd.policies.choices import BRANCHES_MAX, Choice
 from amusd.policies.costs import CostCurve
-from amusd.sampling import Prefixes, RowSampler
+from amusd.sampling import Prefixes, RowSampler, rules
 from amusd.sampling.logprobs import row_logprobs
-from amusd.speculation.messages import RequestId
+from amusd.sampling.rules import Rule
+from amusd.sampling.sampler import Law
+from amusd.sampling.truncation import SparseLaw
+from amusd.speculation.messages import Draws, RequestId
 from amusd.speculation.tree import TreeNode
 
 PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
@@ -40,6 +43,7 @@ class Verifier:
     Args:
         costs: of the runner's passes.
         vocabulary_size: tokens that the target may emit; further columns of its logits are padding.
+        rule: by which the token after a node is emitted where siblings were drawn below it; None: `race`.
         processors: Python logits processors of requests that are opened from this very process.
 
     Attributes:
@@ -52,10 +56,12 @@ class Verifier:
         check: SelfCheck,
         costs: CostCurve,
         vocabulary_size: int,
+        rule: Rule | None = None,
         processors: ProcessorsOf | None = None,
     ) -> None:
         self.costs = costs
         self.vocabulary_size = vocabulary_size
+        self.rule = rule or rules.get("race")
         self.failures: dict[RequestId, InputError] = {}
         self._processors = {} if processors is None else processors
         self._cells = TargetCells(runner)
@@ -71,8 +77,10 @@ class Verifier:
         """Facts for the start-up print and for the coordinator, in plain JSON types."""
         loaded = self._runner.loaded
         dtype = loaded.describe_dtype()
+        by_rule = f"exact in distribution, by the rule {self.rule.name}"
+        exactness = by_rule if self.rule.needs_q else self._check.lines()[0]
         return {
-            "summary": f"{loaded.name}, {dtype}, {self._runner.describe()}; {self._check.lines()[0]}",
+            "summary": f"{loaded.name}, {dtype}, {self._runner.describe()}; {exactness}",
             "model": loaded.name,
             "dtype": dtype,
             "vocabulary_size": self.vocabulary_size,
@@ -82,6 +90,11 @@ class Verifier:
             "self_check": self._check.lines(),
             "pass_seconds": self.costs.to_dict(),
         }
+
+    @property
+    def slots_used(self) -> int:
+        """How many requests have cells."""
+        return len(self._slots)
 
     def open(self, order: Order) -> None:
         """Take a request; its prompt is prefilled turn by turn.
@@ -159,10 +172,30 @@ class Verifier:
     def _logprobs(self, rows: Iterable[Tensor], tokens: Sequence[int], count: int) -> list[RowLogprobs]:
         return row_logprobs(rows, tokens, count=count, vocabulary_size=self.vocabulary_size)
 
-    def verify(self, choices: Mapping[RequestId, Choice], *, apart: bool = False) -> list[list[int]]:
+    def check(self, draws: Draws) -> None:
+        """Refuse draws that the rule never makes.
+
+        Raises:
+            ProtocolError: they are such.
+        """
+        try:
+            places = [draws.ids.index(token) for token in draws.tokens]
+            self.rule.check(torch.tensor(draws.weights), places)
+        except ValueError as error:
+            raise ProtocolError(f"a drafter sent draws that are not the rule's: {error}") from error
+
+    def verify(
+        self,
+        choices: Mapping[RequestId, Choice],
+        draws: Mapping[RequestId, Sequence[Draws | None]] | None = None,
+        *,
+        apart: bool = False,
+    ) -> list[list[int]]:
         """One pass over the requests' choices of nodes.
 
         Args:
+            draws: what the rule drew below the root and each node of a choice, if it did; all of it, or the
+                text does not have the target's law.
             apart: give each path of a choice a batch row of its own, over copied cells: exact where a tree's
                 scattered cells are exact up to rounding only.
 
@@ -170,8 +203,9 @@ class Verifier:
             the target's own token after the root and after each node of each choice.
         """
         self.failures.clear()
+        drawn = draws or {}
         if apart:
-            return self._verify_apart(choices)
+            return self._verify_apart(choices, drawn)
         plans = [
             self._plan(request, self._slots[request], choice.nodes, choice.parents)
             for request, choice in choices.items()
@@ -183,11 +217,13 @@ class Verifier:
             if request in self._wanted
         }
         return [
-            self._winners(request, plan, rows[: len(plan.tokens)])
+            self._winners(request, plan, rows[: len(plan.tokens)], drawn.get(request, ()))
             for request, plan, rows in zip(choices, plans, logits, strict=True)
         ]
 
-    def _verify_apart(self, choices: Mapping[RequestId, Choice]) -> list[list[int]]:
+    def _verify_apart(
+        self, choices: Mapping[RequestId, Choice], draws: Mapping[RequestId, Sequence[Draws | None]]
+    ) -> list[list[int]]:
         branches = [
             (request, index, rows)
             for request, choice in choices.items()
@@ -209,7 +245,8 @@ class Verifier:
             if request in self._wanted
         }
         for (request, _, rows), slot, plan, branch_logits in zip(branches, slots, plans, logits, strict=True):
-            winners = self._winners(request, plan, branch_logits[: len(plan.tokens)])
+            drawn = [draws[request][row] for row in (0, *rows)] if request in draws else ()
+            winners = self._winners(request, plan, branch_logits[: len(plan.tokens)], drawn)
             for place, (row, winner) in enumerate(zip((0, *rows), winners, strict=True)):
                 found[request][row] = winner
                 if request in self._wanted:
@@ -232,7 +269,9 @@ class Verifier:
     def _plan(self, request: RequestId, slot: int, nodes: Sequence[TreeNode], parents: Sequence[int]) -> Rows:
         return self._cells.plan(slot, self._logs[request][-1], [node.token for node in nodes], parents)
 
-    def _winners(self, request: RequestId, plan: Rows, logits: Tensor) -> list[int]:
+    def _winners(
+        self, request: RequestId, plan: Rows, logits: Tensor, draws: Sequence[Draws | None]
+    ) -> list[int]:
         """The target's own token after each of [rows, vocabulary] rows."""
         log, sampler = self._logs[request], self._samplers[request]
         prefixes = None
@@ -241,11 +280,18 @@ class Verifier:
             paths = [[plan.tokens[row_of[cell]] for cell in path[1:]] for path in plan.ancestors]
             prefixes = Prefixes(log, paths)
         positions = [position + 1 for position in plan.positions]
+        laws = {row: self._law(each) for row, each in enumerate(draws) if each is not None}
         try:
-            return sampler.winners(sampler.arrivals(logits, positions, prefixes))
+            return sampler.winners(sampler.arrivals(logits, positions, prefixes, laws))
         except InputError as error:
             self.failures[request] = error
             return [0] * len(positions)
+
+    def _law(self, draws: Draws) -> Law:
+        """What the rule makes of the target's probabilities at a row."""
+        sparse = SparseLaw(torch.tensor(draws.ids), torch.tensor(draws.weights))
+        q = sparse.dense(self.vocabulary_size).to(self._runner.loaded.device)
+        return lambda p: self.rule.law(p, q, draws.tokens)
 
     def keep(self, request: RequestId, accepted_rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Commit the accepted rows of the last pass; ``tokens`` are all that the log grew by.
@@ -288,5 +334,6 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
         check,
         costs,
         min(options["vocabulary_size"], loaded.vocabulary_size),
+        rules.get(options["rule"]),
         options.get("processors"),
     )

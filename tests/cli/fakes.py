@@ -14,9 +14,15 @@ from amusd.params import SamplingParams
 
 METRICS = RequestMetrics(
     tokens_per_second=85.25,
+    queue_seconds=0.0,
+    first_token_seconds=0.02,
+    decode_seconds=0.04,
     acceptance_rate=0.714,
     mean_acceptance_length=2.5,
     passes=2,
+    drafted=5,
+    verified=4,
+    accepted=3,
     rollbacks=1,
     corrections=2,
     foreseen_corrections=1,

@@ -68,6 +68,25 @@ def test_alone_shows_nothing_about_drafts(engines: list[FakeLLM], capsys: pytest
     assert "rollbacks" not in capsys.readouterr().err
 
 
+def test_a_rule_that_is_exact_only_in_distribution_says_so_in_the_summary(
+    engines: list[FakeLLM], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "def f(n):", "--rule", "spechub"]) == 0
+    shown = capsys.readouterr().err
+    assert "rule spechub: the target's distribution, not its bytes" in shown
+    assert engines[0].config.rule == "spechub"
+    assert main(["generate", "def f(n):", "--rule", "topk"]) == 0
+    assert "rule" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("draft", "code"), [("random", 2), ("demo", 0)])
+def test_a_rule_that_needs_a_law_refuses_a_draft_without_one(
+    draft: str, code: int, engines: list[FakeLLM], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "def f(n):", "--rule", "rrs", "--draft", draft]) == code
+    assert ("amusd: rule: rrs: random has no law to draw from" in capsys.readouterr().err) == bool(code)
+
+
 def test_json_is_one_object_with_exactly_the_promised_fields(
     engines: list[FakeLLM], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,9 +98,15 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
         "seed": 11,
         "metrics": {
             "tokens_per_second": METRICS.tokens_per_second,
+            "queue_seconds": METRICS.queue_seconds,
+            "first_token_seconds": METRICS.first_token_seconds,
+            "decode_seconds": METRICS.decode_seconds,
             "acceptance_rate": METRICS.acceptance_rate,
             "mean_acceptance_length": METRICS.mean_acceptance_length,
             "passes": METRICS.passes,
+            "drafted": METRICS.drafted,
+            "verified": METRICS.verified,
+            "accepted": METRICS.accepted,
             "rollbacks": METRICS.rollbacks,
             "corrections": METRICS.corrections,
             "foreseen_corrections": METRICS.foreseen_corrections,

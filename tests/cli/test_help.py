@@ -9,7 +9,7 @@ import pytest
 
 from amusd import __version__
 from amusd.cli import main
-from amusd.config import EngineConfig
+from amusd.config import RULES_WITH_Q, EngineConfig
 from amusd.params import SamplingParams
 
 HELP_SECONDS_MAX = 0.5
@@ -37,6 +37,16 @@ def test_generate_help_has_examples(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "amusd generate 'def fibonacci(n):' --temperature 0" in help_of(capsys, monkeypatch, "generate")
+
+
+def test_help_says_which_rules_are_exact_only_in_distribution(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = " ".join(re.findall(r"[^\s\u2502]+", help_of(capsys, monkeypatch, "generate")))
+    bytes_exact, _, rest = shown.partition("exact in bytes")
+    assert all(rule in bytes_exact for rule in ("race", "topk"))
+    lawful, _, _ = rest.partition("exact only in distribution")
+    assert all(rule in lawful for rule in RULES_WITH_Q)
 
 
 def test_defaults_in_the_help_are_the_real_ones(

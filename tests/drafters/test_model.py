@@ -1,23 +1,27 @@
 """The model drafter: every expansion equals a plain forward of the whole prefix, whatever came before."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import chisquare
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from amusd.config import RULES_WITH_Q
 from amusd.devices import parse_device
 from amusd.drafters import load_drafter
-from amusd.drafters.model import ModelDrafter
+from amusd.drafters.base import Expansion
+from amusd.drafters.model import DrawingModelDrafter, ModelDrafter
 from amusd.errors import InputError
 from amusd.models import Runner, wrap_model
 from amusd.models.draft_cells import DraftCells
 from amusd.params import SamplingParams
 from amusd.policies.drafting import BestFirstPolicy, ChainPolicy
-from amusd.sampling import RowSampler
+from amusd.sampling import RowSampler, rules
 from amusd.speculation.drafter import DrafterEndpoint
 from amusd.speculation.messages import Attached, Commit
 
@@ -231,6 +235,7 @@ def test_a_draft_is_loaded_from_a_folder(model, tmp_path):
     PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(tmp_path)
     options = {
         "model": str(tmp_path),
+        "rule": "race",
         "revision": None,
         "dtype": "float32",
         "trust_remote_code": False,
@@ -249,3 +254,49 @@ def test_a_draft_is_loaded_from_a_folder(model, tmp_path):
     with torch.inference_mode():
         best = model(torch.tensor([[1, 2, 3]])).logits[0, -1, :VOCAB].argmax().item()
     assert found[0][0] == best
+
+
+@pytest.mark.parametrize("name", sorted(RULES_WITH_Q))
+def test_siblings_are_drawn_from_the_law_that_is_told_with_them(model, name):
+    window = 40
+    runner = Runner(wrap_model(model), slots=2, context=CONTEXT, block=64, spare_cells=window)
+    drafter = DrawingModelDrafter(DraftCells(runner, window), VOCAB, rules.get(name), seed=1)
+    prompt, params = [3, 1, 4], SETTINGS[2]
+    drafter.open(1, prompt, len(prompt), params, 7)
+    sampler = RowSampler(params, seed=7, vocabulary_size=VOCAB, prompt_length=len(prompt))
+    logits = model(torch.tensor([prompt])).logits[0, -1:]
+    law = sampler.probabilities(logits, [len(prompt)], [prompt])[0]
+    root = Expansion(1, None, prompt[-1], len(prompt) - 1, (), (), 4)
+    counts = Counter()
+    for _ in range(500):
+        [drawn] = drafter.draw([root])
+        counts[drawn.draws.tokens[0]] += 1
+        assert list(drawn.draws.ids) == law.nonzero()[:, 0].tolist()
+        assert drawn.draws.weights == pytest.approx(law[law > 0].tolist(), rel=1e-3)
+        assert [token for token, _ in drawn.candidates] == list(dict.fromkeys(drawn.draws.tokens))
+        assert len(drawn.draws.tokens) == min(4, rules.get(name).max_siblings or 4)
+        rules.get(name).check(law, drawn.draws.tokens)
+    common = [token for token in range(VOCAB) if 500 * float(law[token]) >= 8]
+    found = [*(counts[token] for token in common), sum(counts.values()) - sum(counts[t] for t in common)]
+    expected = [500 * float(law[token]) for token in common]
+    assert chisquare(found, [*expected, 500 - sum(expected)]).pvalue > 1e-6, "once in a million fresh seeds"
+
+
+def test_a_greedy_request_draws_nothing_whatever_the_rule(model):
+    runner = Runner(wrap_model(model), slots=2, context=CONTEXT, block=64, spare_cells=40)
+    drafter = DrawingModelDrafter(DraftCells(runner, 40), VOCAB, rules.get("rrs"))
+    drafter.open(1, [3, 1, 4], 3, SETTINGS[0], 7)
+    root = Expansion(1, None, 4, 2, (), (), 4)
+    [drawn] = drafter.draw([root])
+    assert drawn.draws is None
+    assert drawn.candidates == drafter.expand([root])[0]
+
+
+def test_topk_proposes_the_likeliest_tokens_without_noise(model):
+    runner = Runner(wrap_model(model), slots=2, context=CONTEXT, block=64, spare_cells=40)
+    drafter = ModelDrafter(DraftCells(runner, 40), VOCAB, rules.get("topk"))
+    drafter.open(1, [3, 1, 4], 3, SamplingParams(temperature=0.7), 7)
+    [found] = drafter.expand([Expansion(1, None, 4, 2, (), (), 4)])
+    law = (model(torch.tensor([[3, 1, 4]])).logits[0, -1, :VOCAB] / 0.7).softmax(0)
+    assert [token for token, _ in found] == law.topk(4).indices.tolist()
+    assert [score for _, score in found] == pytest.approx(law.topk(4).values.tolist(), rel=1e-3)

@@ -97,7 +97,7 @@ class Pair:
             }
             reaches = {key: choice.reaches for key, choice in chosen.items()}
             if (
-                self.verifying.deadline(reaches, rooms, drafters=bool(self.drafting), now=self.now)
+                self.verifying.deadline(reaches, rooms, prospect=float(bool(self.drafting)), now=self.now)
                 <= self.now
             ):
                 self.verify(chosen, reaches)

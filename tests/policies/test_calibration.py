@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from amusd.policies.calibration import ESTIMATE_MIN, MEMORY_TRIALS, Calibration, Forecasts
+from amusd.policies.calibration import ESTIMATE_MIN, MEMORY_TRIALS, PROSPECT_FIRST, Calibration, Forecasts
 
 
 def teach(calibration, score, hits, trials, rank=0):
@@ -124,3 +124,14 @@ def test_a_closed_or_truncated_request_leaves_no_claims():
     assert not forecasts._claims[1]
     forecasts.close(1)
     assert not forecasts._claims and not forecasts._own
+
+
+def test_a_prospect_follows_the_last_best_guesses():
+    calibration = Calibration()
+    assert calibration.prospect == PROSPECT_FIRST
+    for _ in range(60):
+        calibration.observe_best(hit=False)
+    assert calibration.prospect < 0.05
+    for _ in range(60):
+        calibration.observe_best(hit=True)
+    assert calibration.prospect > 0.95

@@ -11,10 +11,10 @@ PLENTY = 100
 ZEN5 = {1: 0.0132, 4: 0.0132, 8: 0.0161, 16: 0.0207}
 
 
-def deadline(policy, nodes, now, rooms=None, drafters=1):
+def deadline(policy, nodes, now, rooms=None, prospect=0.75):
     """`nodes`: per request how many there are, or their reaches."""
     reaches = {key: [0.9] * value if isinstance(value, int) else value for key, value in nodes.items()}
-    return policy.deadline(reaches, rooms or dict.fromkeys(nodes, PLENTY), drafters=drafters, now=now)
+    return policy.deadline(reaches, rooms or dict.fromkeys(nodes, PLENTY), prospect=prospect, now=now)
 
 
 def pass_at(policy, end, verified=None, accepted=None, seconds=0.013):
@@ -32,7 +32,7 @@ def async_policy(count=7, seconds=ZEN5, multiple=4):
 
 
 @pytest.mark.parametrize(
-    ("mode", "count", "room", "drafters", "waits"),
+    ("mode", "count", "room", "prospect", "waits"),
     [
         ("sync", 5, PLENTY, 1, False),
         ("sync", 4, PLENTY, 1, True),
@@ -48,8 +48,8 @@ def async_policy(count=7, seconds=ZEN5, multiple=4):
         ("alone", 0, PLENTY, 1, False),
     ],
 )
-def test_a_pass_waits_only_for_nodes_that_can_come(mode, count, room, drafters, waits):
-    at = deadline(verify_policy(mode, 5), {1: count}, now=10.0, rooms={1: room}, drafters=drafters)
+def test_a_pass_waits_only_for_nodes_that_can_come(mode, count, room, prospect, waits):
+    at = deadline(verify_policy(mode, 5), {1: count}, now=10.0, rooms={1: room}, prospect=prospect)
     assert at == (10.0 + SYNC_PATIENCE_SECONDS if waits else 10.0)
 
 
@@ -171,8 +171,12 @@ def test_a_first_node_is_worth_a_short_wait_and_a_full_chain_none():
     policy = async_policy()
     assert deadline(policy, {1: []}, now=5.0) == pytest.approx(5.0 + 2 * FIRST_SECONDS)
     assert deadline(policy, {1: 7}, now=5.0) == 5.0
-    assert deadline(policy, {1: []}, now=5.0, drafters=0) == 5.0
+    assert deadline(policy, {1: []}, now=5.0, prospect=0.0) == 5.0
     assert deadline(policy, {1: []}, now=5.0, rooms={1: 0}) == 5.0
+
+
+def test_a_first_node_of_a_drafter_that_is_never_right_is_not_waited_for():
+    assert deadline(async_policy(), {1: []}, now=5.0, prospect=0.01) == 5.0
 
 
 def test_a_further_node_is_awaited_while_it_is_likely_enough():

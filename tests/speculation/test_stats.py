@@ -18,10 +18,10 @@ def endpoint():
 def test_every_guess_below_a_committed_token_is_an_outcome_verified_or_not():
     made = endpoint()
     verified = made.on_verified(1, [], [], [21])  # a plain pass: nothing was verified
-    assert verified.guesses == (Guess(7, 0.6, False), Guess(7, 0.3, True))
+    assert verified.guesses == (Guess(7, 0.6, False, 0), Guess(7, 0.3, True, 1))
     stats = made.stats(1)
     assert stats.rank_seen[:3] == [1, 1, 0] and stats.rank_hits[:3] == [0, 1, 0]
-    assert made.on_verified(1, [], [], [40]).guesses == (Guess(7, 0.5, True),)
+    assert made.on_verified(1, [], [], [40]).guesses == (Guess(7, 0.5, True, 0),)
 
 
 def test_depths_count_nodes_whose_parent_was_accepted():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from amusd.errors import ProtocolError
 from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import target_pb2
-from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Node, Propose
+from amusd.speculation.messages import Attached, Close, Commit, Draws, Have, Hello, Node, Propose
 from amusd.transport import codec
 
 ids = st.integers(0, 2**63 - 1)
@@ -20,7 +20,23 @@ nodes = st.builds(
     token=tokens,
     score=st.floats(2**-20, 1, width=32),
 )
-proposals = st.builds(Propose, request=ids, nodes=st.lists(nodes, min_size=1, max_size=5).map(tuple))
+parents = st.integers(-(2**31), 2**62)
+weights = st.floats(2**-126, 1, width=32)
+
+
+@st.composite
+def draws(draw):
+    law = draw(st.dictionaries(tokens, weights, min_size=1, max_size=5))
+    drawn = draw(st.lists(st.sampled_from(sorted(law)), min_size=1, max_size=4))
+    return Draws(tuple(drawn), tuple(sorted(law)), tuple(law[token] for token in sorted(law)))
+
+
+proposals = st.builds(
+    Propose,
+    request=ids,
+    nodes=st.lists(nodes, max_size=5).map(tuple),
+    draws=st.dictionaries(parents, draws(), max_size=3),
+)
 
 
 @st.composite
@@ -148,3 +164,32 @@ def test_malformed_logprobs_name_the_target(column, value):
     assert codec.decode_logprobs(msgpack.packb(GOOD_LOGPROBS))
     with pytest.raises(ProtocolError, match="the target sent"):
         codec.decode_logprobs(msgpack.packb(columns))
+
+
+def test_a_frame_without_draws_has_no_room_for_them():
+    [frame] = codec.encode_drafter([Propose(1, (Node(1, -2, 5, 0.5),))])
+    assert len(msgpack.unpackb(frame.propose.columns)) == 6
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "match"),
+    [
+        (6, [2], "unequal length"),
+        (6, [1, 0], "unequal length"),
+        (7, ["1"], "no whole number"),
+        (8, [2], "unequal length"),
+        (9, [1, 1], "unequal length"),
+        (10, [-1], "no whole number"),
+        (11, [5.0, 6], "no whole number"),
+        (12, [1, 0.5], "weight that is no float"),
+        (12, [0.5], "unequal length"),
+    ],
+)
+def test_malformed_draws_are_the_drafters_fault(column, value, match):
+    message = Propose(1, (Node(1, -2, 5, 0.5),), {-2: Draws((5,), (5, 6), (0.5, 0.5))})
+    [frame] = codec.encode_drafter([message])
+    columns = msgpack.unpackb(frame.propose.columns)
+    columns[column] = value
+    frame.propose.columns = codec.pack(columns)
+    with pytest.raises(ProtocolError, match=f"drafter sent a? ?.*{match}"):
+        codec.decode_drafter(frame)
