@@ -126,7 +126,7 @@ class Coordinator:
         """What live requests hold in each worker that answers, by name: see ``Engine.occupancy``."""
         found = {}
         for session in self.sessions:
-            if (counts := await session.occupancy()) is not None:
+            if (counts := await session.occupancy(INFO_TIMEOUT_SECONDS)) is not None:
                 found[session.name] = counts
         return found
 
