@@ -31,6 +31,7 @@ Dtype = Literal["bfloat16", "float32", "auto"]
 
 
 CONTEXT_DEFAULT = 2048  # positions
+POSITIONS_CHECKED = 256  # by the self-check, whatever the context; a table of rotations has to hold them
 REASON_CHARACTERS_MAX = 200  # of other people's error messages, some of which are a page long
 
 
@@ -162,7 +163,7 @@ def streamline(loaded: LoadedModel, context: int) -> None:
         context: positions that will be used.
     """
     model = loaded.model
-    loaded.lean = lean_decoder(model, context)
+    loaded.lean = lean_decoder(model, max(context, POSITIONS_CHECKED))
     if loaded.device.type == "cpu":
         # A small plain product is quicker to call, and a draft need not be exact.
         loaded.packed_layers = pack(loaded.lean or model, small=loaded.role != "draft")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from amusd.errors import ModelError
 from amusd.models import LoadedModel, Runner, self_check
+from amusd.models.loading import streamline
 from amusd.models.runner import Rows
 from tests.models.families import MODELS, loaded_model
 
@@ -79,3 +80,10 @@ def test_a_model_that_does_not_follow_its_masks_is_refused() -> None:
     loaded = dataclasses.replace(loaded_model("mistral"), windows={"full_attention": 3})
     with pytest.raises(ModelError, match="mistral does not follow 4-D attention masks"):
         self_check(Runner(loaded, slots=1, context=64))
+
+
+def test_a_context_that_is_shorter_than_what_is_checked_is_checked_all_the_same() -> None:
+    loaded = loaded_model("llama")
+    streamline(loaded, context=32)
+    assert loaded.lean is not None
+    assert self_check(Runner(loaded, slots=1, context=32)).exact
