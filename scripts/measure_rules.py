@@ -113,12 +113,14 @@ def main() -> None:
             errors.append(stdev(len(text) / _passes(text) for text in texts) / len(texts) ** 0.5)
             tokens_per_pass = sum(map(len, texts)) / sum(map(_passes, texts))
             cells += [f"{accepted:.3f}", f"{tokens_per_pass:.2f}"]
+            print(f"  {name}, {k} siblings: {accepted:.3f}, {tokens_per_pass:.2f} tokens a pass", flush=True)
         for name, replace in OPTIMA.items():
             for k in COUNTS:
                 best = fmean(
                     best_hit_rate(each.p.numpy(), each.q.numpy(), k, replace=replace) for each in positions
                 )
                 rows.setdefault(name, []).extend([f"{best:.3f}", ""])
+                print(f"  {name}, {k} siblings: {best:.3f}", flush=True)
     for name, cells in rows.items():
         print(f"| {name} | " + " | ".join(cells) + " |")
     print(f"standard error of tokens per pass: {min(errors):.2f} to {max(errors):.2f}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_STEP = 0.1
+_STEP = 0.25
 _LOG_TIMES = np.arange(-30.0, 40.0, _STEP)  # of the first arrival outside H; nothing changes within a step
 
 

@@ -231,8 +231,13 @@ class DrawingModelDrafter(ModelDrafter):
         noise.exponential_(generator=self._noise).log_()
         ids, weights = law.ids.tolist(), law.weights.tolist()
         places = self._rule.draw(law.weights.double(), count, noise)
-        total = sum(weights)
-        candidates = [(ids[place], max(SCORE_MIN, weights[place] / total)) for place in dict.fromkeys(places)]
+        total, left = sum(weights), 1.0
+        candidates = []
+        for place in dict.fromkeys(places):
+            # A sibling that was drawn is emitted with about min(1, p / q): far oftener than q says.
+            score = left * (1.0 + weights[place] / total) / 2
+            candidates.append((ids[place], max(SCORE_MIN, score)))
+            left -= score
         return Drawn(candidates, Draws(tuple(ids[place] for place in places), tuple(ids), tuple(weights)))
 
 
