@@ -15,10 +15,10 @@ from typing import Annotated
 import typer
 
 from amusd import __version__
-from amusd.cli import bench_options, chat_options, options, serve_options, simulation_options
+from amusd.cli import batch_options, bench_options, chat_options, options, serve_options, simulation_options
 from amusd.errors import AmusdError, InputError
 
-COMMANDS = ("generate", "serve", "chat", "doctor", "simulate", "bench")
+COMMANDS = ("generate", "batch", "serve", "chat", "doctor", "simulate", "bench")
 EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
 
 app = typer.Typer(
@@ -154,6 +154,93 @@ def generate(
     from amusd.cli.generate import run
 
     run(job)
+
+
+@app.command(
+    epilog="""[bold]Input[/bold], one object a line, of which only a prompt is needed
+{"id": "a", "prompt": "def f(x):", "params": {"max_tokens": 64, "temperature": 0}}
+{"messages": [{"role": "user", "content": "Hello"}]}
+
+[bold]Examples[/bold]
+amusd batch prompts.jsonl results.jsonl --max-tokens 128 --seed 7
+ray job submit --working-dir . -- python -m amusd batch prompts.jsonl /shared/results.jsonl"""
+)
+def batch(
+    source: batch_options.Source,
+    destination: batch_options.Destination,
+    target: options.Target = None,
+    draft: options.Draft = None,
+    widen: options.Widen = None,
+    dtype: options.DType = None,
+    revision: options.Revision = None,
+    draft_revision: options.DraftRevision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    launcher: options.Launcher = None,
+    share_gpu: options.ShareGpu = False,
+    ray_address: options.RayAddress = None,
+    mode: options.Mode = None,
+    verify: options.Verify = None,
+    rule: options.Rule = None,
+    num_speculative_tokens: options.NumSpeculativeTokens = None,
+    max_model_len: options.MaxModelLen = None,
+    max_requests: options.MaxRequests = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = 256,
+    stop: options.Stop = None,
+    ignore_eos: options.IgnoreEos = False,
+    n: options.Sequences = None,
+    json: batch_options.BatchJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Decode a file of prompts into a file of results, in the same order.
+
+    All lines are checked before anything starts. Run again, it goes on behind the results that are there.
+    A line's own params win over the options here. The report comes at the end, progress on standard error.
+    """
+    from amusd.cli import inputs
+
+    engine = inputs.read_engine(
+        target=target,
+        draft=draft,
+        widen=widen,
+        dtype=dtype,
+        revision=revision,
+        draft_revision=draft_revision,
+        trust_remote_code=trust_remote_code,
+        target_devices=target_devices,
+        draft_devices=draft_devices,
+        launcher=launcher,
+        share_gpu=share_gpu,
+        ray_address=ray_address,
+        mode=mode,
+        verify=verify,
+        rule=rule,
+        num_speculative_tokens=num_speculative_tokens,
+        max_model_len=max_model_len,
+        max_requests=max_requests,
+        debug=debug,
+    )
+    params = inputs.read_sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=stop or None,
+        ignore_eos=ignore_eos,
+        n=n,
+    )
+    inputs.check_writable("output", destination)
+    from amusd.cli.batch import BatchJob, run
+
+    run(BatchJob(source, destination, engine, params, json))
 
 
 @app.command(
