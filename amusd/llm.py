@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -96,7 +96,9 @@ class LLM:
             self._reader.check(tokens, setting)
         return self._call(self._decode_all(jobs))
 
-    def generate_each(self, jobs: Iterable[tuple[Prompt, SamplingParams]]) -> Iterator[RequestOutput]:
+    def generate_each(
+        self, jobs: Iterable[tuple[Prompt, SamplingParams]]
+    ) -> Generator[RequestOutput, None, None]:
         """Decode any number of prompts; yields the outputs one by one, in the order of the prompts.
 
         Eight times `max_requests` prompts are taken ahead of the output that is waited for. Leaving the loop

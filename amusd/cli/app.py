@@ -15,10 +15,18 @@ from typing import Annotated
 import typer
 
 from amusd import __version__
-from amusd.cli import batch_options, bench_options, chat_options, options, serve_options, simulation_options
+from amusd.cli import (
+    batch_options,
+    bench_options,
+    chat_options,
+    options,
+    serve_options,
+    simulation_options,
+    worker,
+)
 from amusd.errors import AmusdError, InputError
 
-COMMANDS = ("generate", "batch", "serve", "chat", "doctor", "simulate", "bench")
+COMMANDS = ("generate", "batch", "serve", "coordinator", "worker", "chat", "doctor", "simulate", "bench")
 EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
 
 app = typer.Typer(
@@ -71,6 +79,8 @@ def generate(
     launcher: options.Launcher = None,
     share_gpu: options.ShareGpu = False,
     ray_address: options.RayAddress = None,
+    target_address: options.TargetAddress = None,
+    draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
     rule: options.Rule = None,
@@ -121,6 +131,8 @@ def generate(
             launcher=launcher,
             share_gpu=share_gpu,
             ray_address=ray_address,
+            target_address=target_address,
+            draft_address=draft_address,
             mode=mode,
             verify=verify,
             rule=rule,
@@ -180,6 +192,8 @@ def batch(
     launcher: options.Launcher = None,
     share_gpu: options.ShareGpu = False,
     ray_address: options.RayAddress = None,
+    target_address: options.TargetAddress = None,
+    draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
     rule: options.Rule = None,
@@ -218,6 +232,8 @@ def batch(
         launcher=launcher,
         share_gpu=share_gpu,
         ray_address=ray_address,
+        target_address=target_address,
+        draft_address=draft_address,
         mode=mode,
         verify=verify,
         rule=rule,
@@ -273,6 +289,8 @@ def serve(
     draft_devices: options.DraftDevices = None,
     launcher: options.Launcher = None,
     ray_address: options.RayAddress = None,
+    target_address: options.TargetAddress = None,
+    draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
@@ -313,6 +331,8 @@ def serve(
         "draft_devices": draft_devices,
         "launcher": launcher,
         "ray_address": ray_address,
+        "target_address": target_address,
+        "draft_address": draft_address,
         "mode": mode,
         "verify": verify,
         "num_speculative_tokens": num_speculative_tokens,
@@ -510,11 +530,12 @@ def bench(
 @app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
-def worker(context: typer.Context) -> None:
-    """Run one worker; launchers start these, people rarely do."""
-    from amusd.launchers.worker_main import main as worker_main
+def coordinator(context: typer.Context) -> None:
+    """Serve with workers that were started elsewhere: amusd serve --launcher attached, with its options."""
+    app(["serve", "--launcher", "attached", *context.args], prog_name="amusd", standalone_mode=False)
 
-    raise typer.Exit(worker_main(context.args))
+
+app.add_typer(worker.app, name="worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

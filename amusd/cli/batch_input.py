@@ -63,7 +63,9 @@ def _read_line(number: int, line: bytes, reader: PromptReader, params: SamplingP
         shown = line.decode(errors="replace")[:SHOWN_CHARACTERS_MAX]
         raise InputError("line", shown, f"is not JSON in UTF-8: {error}") from None
     if not isinstance(found, dict):
-        raise InputError("line", str(found)[:SHOWN_CHARACTERS_MAX], 'give an object such as {"prompt": "..."}')
+        raise InputError(
+            "line", str(found)[:SHOWN_CHARACTERS_MAX], 'give an object such as {"prompt": "..."}'
+        )
     for key in found.keys() - set(KEYS):
         raise InputError(key, found[key], f"there is no such key; choose from {', '.join(KEYS)}")
     name = found.get("id")
