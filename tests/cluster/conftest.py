@@ -22,6 +22,7 @@ def cluster(**head):
         # A job's `python` is this one, and finds the package by its working directory alone.
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         patch.delenv("PYTHONPATH", raising=False)
+        patch.setenv("RAY_worker_niceness", "0")  # its 15 would put workers behind anything else here
         before = set(psutil.Process().children(recursive=True))
         started = Cluster(initialize_head=True, head_node_args=NODE | head)
         try:
