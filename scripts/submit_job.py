@@ -11,6 +11,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or an address where no Ray answers, 13
 
 import argparse
 import asyncio
+import logging
 import os
 import shlex
 import sys
@@ -28,6 +29,7 @@ POLL_SECONDS = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Submit, follow, and return the exit code."""
     options = read_options(arguments)
+    logging.getLogger("ray").setLevel(logging.ERROR)  # of the upload it tells a line a folder
     try:
         client = JobSubmissionClient(options.address)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -45,11 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         asyncio.run(follow(client, job))
+        return finish(client, job)
     except KeyboardInterrupt:
         client.stop_job(job)
         print(f"stopped {job}", file=sys.stderr)
         return 130
-    return finish(client, job)
+    except OSError as error:
+        reason = " ".join(str(error).split())[:200]
+        print(f"submit_job: lost sight of {job}, which may go on ({reason})", file=sys.stderr)
+        return 1
 
 
 async def follow(client: JobSubmissionClient, job: str) -> None:

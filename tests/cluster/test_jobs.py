@@ -10,7 +10,7 @@ import pytest
 from amusd import LLM, SamplingParams
 from tests.cluster.conftest import CORES, ROOT, cluster
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 PROMPTS = ["def add(a, b):", "class Queue:", "import os\n"]
 PIN = ("--target-devices", f"cpu:{CORES[0]}", "--draft-devices", f"cpu:{CORES[-1]}")
 
@@ -27,7 +27,7 @@ def dashboard():
 
 def submit(dashboard, *command):
     script = [sys.executable, str(ROOT / "scripts" / "submit_job.py"), "--address", dashboard, "--"]
-    return subprocess.run([*script, *command], capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run([*script, *command], capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_a_job_decodes_a_file_into_the_bytes_of_the_target_alone(dashboard, tmp_path):

@@ -40,7 +40,8 @@ def worker(role, address, core, *options):
         yield process
     finally:
         process.terminate()
-        assert process.wait(timeout=20) == 0
+        process.communicate(timeout=20)
+        assert process.returncode == 0
 
 
 @pytest.fixture(scope="module")
