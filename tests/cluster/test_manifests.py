@@ -1,9 +1,12 @@
 """What is handed to `ray up` and to KubeRay is understood there, as far as that shows without either."""
 
 import argparse
+import json
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -11,6 +14,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from amusd.cli import main
+from amusd.serving.settings import read_settings
 from tests.cluster.conftest import ROOT
 
 CLUSTERS = sorted((ROOT / "cluster").glob("*.yaml"))
@@ -43,7 +47,7 @@ def test_models_of_several_nodes_find_gpus_on_two_of_them_and_none_on_the_head()
     assert gpus == {"head": 0, "target": 4, "draft": 1}
 
 
-@pytest.mark.parametrize("path", [*CLUSTERS, *MANIFESTS], **names)
+@pytest.mark.parametrize("path", [*CLUSTERS, ROOT / "cluster/kuberay/job.yaml"], **names)
 def test_the_commands_in_it_are_ones_that_the_job_scripts_take(path, monkeypatch, capsys):
     text = re.sub(r"^ *#", " ", path.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
     text = text.replace("...", "demo")
@@ -62,6 +66,25 @@ def test_the_commands_in_it_are_ones_that_the_job_scripts_take(path, monkeypatch
             == 0
         )
     capsys.readouterr()
+
+
+def test_the_service_s_application_is_there_and_knows_its_settings():
+    manifest = load(ROOT / "cluster/kuberay/service.yaml")
+    assert not manifest["metadata"]["name"].startswith("amusd")  # see there
+    [application] = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
+    module, _, name = application["import_path"].partition(":")
+    # In a process of its own: importing Ray Serve warns.
+    program = f"import {module}, json, sys; print(type({module}.{name}(json.loads(sys.argv[1]))).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(application["args"])],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'cluster/jobs'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "Application\n", done.stderr
+    engine, _ = read_settings(application["args"], None)
+    assert (engine.target_devices, engine.draft_devices) == ("cuda:0", "cuda:0")
 
 
 @pytest.mark.parametrize("path", MANIFESTS, **names)
