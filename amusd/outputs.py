@@ -8,6 +8,26 @@ from amusd.logprobs import Logprob
 
 
 @dataclass(frozen=True, slots=True)
+class DrafterMetrics:
+    """What one drafter did for one request; a node that several proposed counts for each of them.
+
+    Args:
+        name: `draft 0` and so on for those with a model, in the order in which they were named; lookups have
+            names of their own.
+        drafted: nodes that it proposed.
+        verified: those of them that the target verified.
+        accepted: those of them that were committed.
+        accepted_alone: those that no other drafter had proposed.
+    """
+
+    name: str
+    drafted: int
+    verified: int
+    accepted: int
+    accepted_alone: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestMetrics:
     """How one request went; the terms are those of docs/design.md.
 
@@ -44,6 +64,7 @@ class RequestMetrics:
     depth_accepted: tuple[int, ...]
     rank_seen: tuple[int, ...]
     rank_hits: tuple[int, ...]
+    drafters: tuple[DrafterMetrics, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""

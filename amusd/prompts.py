@@ -49,8 +49,8 @@ class PromptReader:
             raise ModelError(
                 f"target: {target.name}: its tokenizer has no tokenizer.json; give a model that has one"
             )
-        if config.draft is not None:
-            self._check_draft(config.draft, model)
+        for draft in config.model_drafts:
+            self._check_draft(draft, model)
         check_options(target, model, config.max_model_len)
         self.vocabulary_size = min(len(self.tokenizer), text_config(model).vocab_size)
         self.length_max = config.max_model_len or default_context(model)

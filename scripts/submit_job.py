@@ -24,6 +24,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
 POLL_SECONDS = 0.5
+AGENT_SECONDS_MAX = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,11 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = " ".join(str(error).split())[:200]
         print(f"submit_job: no Ray answers at {options.address} ({reason}); give --address", file=sys.stderr)
         return 2
-    job = client.submit_job(
-        entrypoint=shlex.join(options.command),
-        submission_id=options.id,
-        runtime_env={"working_dir": str(options.working_dir)},
-    )
+    job = submit(client, options)
     print(f"submitted {job}: {shlex.join(options.command)}", file=sys.stderr)
     if options.no_wait:
         print(job)
@@ -56,6 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = " ".join(str(error).split())[:200]
         print(f"submit_job: lost sight of {job}, which may go on ({reason})", file=sys.stderr)
         return 1
+
+
+def submit(client: JobSubmissionClient, options: argparse.Namespace) -> str:
+    """Hand the job over; a head that has just started takes none for some seconds, and is asked again."""
+    until = time.monotonic() + AGENT_SECONDS_MAX
+    while True:
+        try:
+            return client.submit_job(
+                entrypoint=shlex.join(options.command),
+                submission_id=options.id,
+                runtime_env={"working_dir": str(options.working_dir)},
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 async def follow(client: JobSubmissionClient, job: str) -> None:

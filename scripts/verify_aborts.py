@@ -23,7 +23,7 @@ from local_server import held_out_prompts, local_server
 
 from amusd import AbortedError, AsyncClient, SamplingParams
 
-FREE_SECONDS_MAX = 30.0
+FREE_SECONDS_MAX = 60.0
 
 
 def params(index: int) -> SamplingParams:
@@ -56,8 +56,8 @@ def held(info: dict[str, Any]) -> dict[str, int]:
 
 
 def is_more(now: dict[str, int], before: dict[str, int]) -> bool:
-    """Whether anything is held that was not."""
-    return any(now[name] > count for name, count in before.items())
+    """Whether anything is held that was not; a worker that is too busy to say holds something."""
+    return any(now.get(name, count + 1) > count for name, count in before.items())
 
 
 async def wait_until_free(client: AsyncClient, before: dict[str, int]) -> dict[str, int]:

@@ -31,12 +31,16 @@ class Job:
 
 
 def read_engine(**options: Any) -> EngineConfig:
-    """The engine that the given options make; None and False mean not given.
+    """The engine that the given options make; None, False and empty lists mean not given.
 
     Raises:
         InputError: as `EngineConfig` does.
     """
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value is not False and value != []
+    }
     return EngineConfig(**given)
 
 

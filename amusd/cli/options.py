@@ -64,13 +64,14 @@ Target = Annotated[
     ),
 ]
 Draft = Annotated[
-    str | None,
+    list[str] | None,
     option(
         MODELS,
         "--draft",
-        metavar="MODEL|none",
+        metavar="DRAFT",
         default="demo",
-        help="The model that guesses: id, path, demo, demo-small, demo-large; none for the target alone.",
+        help="What guesses: a model (id, path, demo, demo-small, demo-large), prompt-lookup, ngram,"
+        " ngram:FILE, phrases, none; may be repeated.",
     ),
 ]
 Widen = Annotated[
@@ -109,6 +110,15 @@ TargetDevices = Annotated[
     ),
 ]
 DraftDevices = Annotated[
+    list[str] | None,
+    option(
+        _PLACES,
+        "--draft-devices",
+        metavar="DEVICES",
+        help="The same for the draft; once for each model that drafts.",
+    ),
+]
+DraftDevice = Annotated[
     str | None, option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
 ]
 ShareGpu = Annotated[bool, flag(_PLACES, "--share-gpu", help="Let both models share a GPU (local launcher).")]

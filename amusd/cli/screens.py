@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q
-from amusd.outputs import Chunk, RequestOutput
+from amusd.outputs import Chunk, DrafterMetrics, RequestOutput
 
 DRAFTED_STYLE, OWN_STYLE = Style(color="green"), Style(bold=True)
 
@@ -169,16 +169,25 @@ def summary(output: RequestOutput, *, alone: bool, rule: str = "race") -> list[t
         return rows
     if rule in RULES_WITH_Q:
         rows.append((f"rule {rule}", IN_DISTRIBUTION))
-    return [
-        *rows,
+    rows += [
         ("acceptance rate (TAR)", f"{metrics.acceptance_rate:.1%}"),
         ("mean acceptance length", f"{metrics.mean_acceptance_length:.2f} tokens"),
+        *((f"through {each.name}", _credit(each)) for each in metrics.drafters if len(metrics.drafters) > 1),
         ("rollbacks", f"{metrics.rollbacks}"),
         ("foreseen corrections", f"{metrics.foreseen_corrections}"),
         ("stale nodes", f"{metrics.stale_nodes}"),
-        ("both sides computed", f"{metrics.overlap:.1%} of the decode time"),
-        ("both usefully", f"{metrics.useful_overlap:.1%} of the decode time"),
     ]
+    if metrics.overlap is not None and metrics.useful_overlap is not None:
+        rows += [
+            ("both sides computed", f"{metrics.overlap:.1%} of the decode time"),
+            ("both usefully", f"{metrics.useful_overlap:.1%} of the decode time"),
+        ]
+    return rows
+
+
+def _credit(drafter: DrafterMetrics) -> str:
+    """What came of one of several drafters."""
+    return f"{drafter.accepted} of {drafter.verified} verified accepted, {drafter.accepted_alone} its alone"
 
 
 def as_object(output: RequestOutput) -> dict[str, object]:

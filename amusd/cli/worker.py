@@ -146,8 +146,11 @@ def _serve(
     if connect is not None:
         _host_and_port("--connect", connect)
     config = inputs.read_engine(launcher="local", **engine)
-    if role == "draft" and config.draft is None:
-        raise InputError("draft", "none", "a draft worker needs a draft; name one, and no mode alone")
+    if role == "draft" and len(config.model_drafts) != 1:
+        named = ", ".join(config.drafts) or "none"
+        raise InputError(
+            "draft", named, "a draft worker needs one model; start one for each, and no mode alone"
+        )
     from amusd.deployment import plan_worker
     from amusd.launchers.report import Ready, Report
     from amusd.launchers.worker_main import serve_by_hand

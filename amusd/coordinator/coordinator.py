@@ -126,7 +126,7 @@ class Coordinator:
         """What live requests hold in each worker that answers, by name: see ``Engine.occupancy``."""
         found = {}
         for session in self.sessions:
-            if (counts := await session.occupancy()) is not None:
+            if (counts := await session.occupancy(INFO_TIMEOUT_SECONDS)) is not None:
                 found[session.name] = counts
         return found
 
@@ -263,7 +263,11 @@ class Coordinator:
     async def _measure(self, request: LiveRequest, output_length: int) -> RequestMetrics:
         traced = self._traced and request.speculative and bool(self.drafts)
         target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
-        return request_metrics(request, output_length, target, drafts, traced=self._traced)
+        names = self._drafter_names()
+        return request_metrics(request, output_length, target, drafts, names, traced=self._traced)
+
+    def _drafter_names(self) -> dict[int, str]:
+        return {incarnation: draft.name for draft in self.drafts for incarnation in draft.incarnations}
 
     async def tracks(self, since_ns: int) -> tuple[Track, list[Track]]:
         """What the target and each drafter did since a moment of this process's monotonic clock."""

@@ -1,14 +1,21 @@
 """The numbers of one request, each by its formula (docs/design.md, Words)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from amusd.coordinator.live import LiveRequest
-from amusd.outputs import RequestMetrics
+from amusd.outputs import DrafterMetrics, RequestMetrics
 from amusd.tracing import Track, committed_drafts, overlap_ns
 
 
 def request_metrics(
-    request: LiveRequest, output_length: int, target: Track, drafters: Sequence[Track], *, traced: bool
+    request: LiveRequest,
+    output_length: int,
+    target: Track,
+    drafters: Sequence[Track],
+    names: Mapping[int, str],
+    *,
+    traced: bool,
 ) -> RequestMetrics:
     """Metrics of a request whose last commit is here.
 
@@ -16,6 +23,7 @@ def request_metrics(
         output_length: tokens of output, up to a stop string.
         target: the target's events since the request began, on the coordinator's clock.
         drafters: the same of each drafter.
+        names: what drafters are called, by their incarnations.
         traced: whether those events were asked for.
     """
     counts = request.statistics or {}
@@ -50,4 +58,18 @@ def request_metrics(
         useful_overlap=useful / decode_ns if traced else None,
         **{name: tuple(counts.get(name, ())) for name in ("depth_verified", "depth_accepted")},
         **{name: tuple(counts.get(name, ())) for name in ("rank_seen", "rank_hits")},
+        drafters=_credits(counts.get("credits", ()), names),
     )
+
+
+def _credits(rows: Sequence[Sequence[Any]], names: Mapping[int, str]) -> tuple[DrafterMetrics, ...]:
+    """What each drafter did; one that was started again during the request is one drafter.
+
+    Args:
+        rows: of each incarnation, or of each lookup by its name: the four counts.
+    """
+    sums: dict[str, list[int]] = {}
+    for source, *counts in rows:
+        name = source if isinstance(source, str) else names.get(source, f"drafter {source}")
+        sums[name] = [sum(pair) for pair in zip(sums.get(name, [0] * len(counts)), counts, strict=True)]
+    return tuple(DrafterMetrics(name, *counts) for name, counts in sorted(sums.items()))

@@ -117,6 +117,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
     ) -> None:
         super().__init__(name, address, on_failure)
         self.attached = asyncio.Event()
+        self.incarnations: set[int] = set()  # every one that said welcome
         self._live = live
         self._target_address = target_address
         self._probe: asyncio.Task[None] | None = None
@@ -169,6 +170,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         """Take one message."""
         match reply.WhichOneof("kind"):
             case "welcome":
+                self.incarnations.add(reply.welcome.incarnation)
                 self.retarget()
                 for request in self._live.values():
                     self.open(request)

@@ -55,7 +55,9 @@ class InProcessLauncher:
 
     def close(self) -> None:
         """Stop all workers. See `base.Launcher.close`."""
-        self._drafts.close()
         target, self._target = self._target, None
-        if target is not None:
-            target.stop()
+        try:
+            if target is not None:
+                target.stop()
+        finally:
+            self._drafts.close()

@@ -41,6 +41,7 @@ class VerifyPolicy(Protocol):
         *,
         prospect: float,
         now: float,
+        drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
         """When the next pass starts at the latest; `now` or earlier means at once.
 
@@ -49,6 +50,8 @@ class VerifyPolicy(Protocol):
             prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no
                 drafter is attached.
             now: seconds on the clock of the answer.
+            drafted: how many nodes of each choice, from the first on, came from attached drafters, from whom
+                more may be awaited; the others were looked up. None: all.
         """
 
     def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:

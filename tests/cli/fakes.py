@@ -9,7 +9,7 @@ from amusd.config import EngineConfig
 from amusd.coordinator.admission import check_request
 from amusd.errors import InputError
 from amusd.logprobs import Logprob
-from amusd.outputs import Chunk, RequestMetrics, RequestOutput
+from amusd.outputs import Chunk, DrafterMetrics, RequestMetrics, RequestOutput
 from amusd.params import SamplingParams
 
 METRICS = RequestMetrics(
@@ -34,6 +34,7 @@ METRICS = RequestMetrics(
     depth_accepted=(1, 1),
     rank_seen=(2, 2),
     rank_hits=(1, 0),
+    drafters=(DrafterMetrics("draft 0", 9, 5, 3, 1), DrafterMetrics("ngram", 8, 4, 2, 0)),
 )
 
 

@@ -1,6 +1,7 @@
 """A conversation in the terminal, with a server that only repeats."""
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,8 @@ from amusd.cli import main
 from amusd.errors import BusyError, InputError
 from amusd.outputs import Chunk, RequestOutput
 from tests.cli.fakes import METRICS
+
+SERVED = replace(METRICS, overlap=None, useful_overlap=None)  # as a server tells it
 
 
 class FakeClient:
@@ -41,7 +44,7 @@ class FakeClient:
         if len(self.prompts) in self.failures:
             raise BusyError("too many")
         text = f"{len(messages)}: {messages[-1]['content']}"
-        output = RequestOutput(None, (1,), text, (7,), "stop", params.seed or 0, METRICS, ())
+        output = RequestOutput(None, (1,), text, (7,), "stop", params.seed or 0, SERVED, ())
         yield Chunk(text, (7,), (False,), ((text, False),), output)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_pipe_gets_the_text_alone_and_stderr_the_summary(
         "target passes: 2",
         "acceptance rate (TAR): 71.4%",
         "mean acceptance length: 2.50 tokens",
+        "through draft 0: 3 of 5 verified accepted, 1 its alone",
+        "through ngram: 2 of 4 verified accepted, 0 its alone",
         "rollbacks: 1",
         "foreseen corrections: 1",
         "stale nodes: 3",
@@ -118,6 +121,7 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
             "depth_accepted": list(METRICS.depth_accepted),
             "rank_seen": list(METRICS.rank_seen),
             "rank_hits": list(METRICS.rank_hits),
+            "drafters": [asdict(each) for each in METRICS.drafters],
         },
     }
 
