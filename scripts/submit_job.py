@@ -24,13 +24,13 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
 POLL_SECONDS = 0.5
-AGENT_SECONDS_MAX = 60.0
+AGENT_SECONDS_MAX = 180.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Submit, follow, and return the exit code."""
     options = read_options(arguments)
-    logging.getLogger("ray").setLevel(logging.ERROR)  # of the upload it tells a line a folder
+    logging.disable(logging.WARNING)  # of the upload Ray tells a line a folder
     try:
         client = JobSubmissionClient(options.address)
     except (ConnectionError, RuntimeError, ValueError) as error:
