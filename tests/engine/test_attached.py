@@ -14,6 +14,7 @@ from amusd.launchers.attached import AttachedLauncher
 from amusd.launchers.base import WorkerSpec
 from tests.engine.conftest import CORES
 
+pytestmark = pytest.mark.timeout(300)
 PAIR = ("--target", "demo", "--draft", "demo-large")
 SIZES = ("--max-requests", "2", "--max-model-len", "512")
 ENGINE = {"target": "demo", "draft": "demo-large", "max_requests": 2, "max_model_len": 512}
