@@ -90,6 +90,7 @@ def test_two_runs_never_write_one_file(tmp_path):
         BatchOutput(tmp_path / "out", [])
 
 
+@pytest.mark.timeout(300)
 def test_a_run_that_was_terminated_is_finished_by_the_next_with_the_same_bytes(tmp_path):
     source = tmp_path / "in"
     prompts = [{"id": name, "prompt": f"def {name}(x):"} for name in "abcdefghijkl"]
