@@ -15,7 +15,7 @@ from amusd.errors import InputError
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
 RuleName = Literal["race", "topk", "rejection", "rrs", "rrsw", "kseq", "spechub"]
-LauncherName = Literal["ray", "local", "inprocess"]
+LauncherName = Literal["ray", "local", "inprocess", "attached"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
@@ -50,6 +50,8 @@ _REMEDIES: Final = {
     "trust_remote_code": "give true or false",
     "quantization_config": "give a mapping, as transformers takes it",
     "ray_address": "give host:port, or auto",
+    "target_address": "give the host:port that the target worker listens on",
+    "draft_address": "give the host:port that the draft worker listens on, several with commas between",
     "share_gpu": "give true or false",
     "debug": "give true or false",
 }
@@ -75,8 +77,9 @@ class EngineConfig(BaseModel):
         target_devices: `cuda:0`, `cuda:0,cuda:1` (layers split over both), `cpu:0`, `cpu:2-5`; None
             chooses from what there is.
         draft_devices: the same for the draft; a list, one for each, where several models draft.
-        launcher: what the workers are: `ray` actors, `local` processes, or local processes with the target
-            `inprocess`, in the caller's own, for logits processors in Python.
+        launcher: what the workers are: `ray` actors, `local` processes, local processes with the target
+            `inprocess`, in the caller's own, for logits processors in Python, or `attached`: processes that
+            somebody else started (`amusd worker`).
         mode: `async` (both compute at the same time), `sync` (in turns), `alone` (the target only); to
             compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
@@ -94,6 +97,8 @@ class EngineConfig(BaseModel):
         draft_revision: the same of the draft.
         trust_remote_code: run Python code that comes with a model.
         quantization_config: passed to transformers as it is.
+        target_address: host:port of the target worker; attached launcher only.
+        draft_address: the same of the draft worker; of several with commas between.
         share_gpu: let target and draft be two processes on one GPU, where there is but one; both get slower.
             Local launcher only.
         ray_address: of an existing Ray cluster to join; None starts one, unless RAY_ADDRESS says so.
@@ -123,6 +128,8 @@ class EngineConfig(BaseModel):
     trust_remote_code: bool = False
     quantization_config: dict[str, Any] | None = None
     ray_address: Text | None = None
+    target_address: Text | None = None
+    draft_address: Text | None = None
     share_gpu: bool = False
     debug: bool = False
 
@@ -148,7 +155,23 @@ class EngineConfig(BaseModel):
             raise InputError("share_gpu", True, "only the local launcher shares a GPU; add launcher local")
         settled, remarks = _settle_draft_and_mode(values)
         super().__init__(**settled)
+        self._check_addresses()
         self._remarks = remarks + self._check_rule()
+
+    def _check_addresses(self) -> None:
+        """Attached workers have addresses, and were told their devices; others are the other way round."""
+        attached = self.launcher == "attached"
+        needed = ("target_address", "draft_address") if self.model_drafts else ("target_address",)
+        for field in ("target_address", "draft_address"):
+            address = getattr(self, field)
+            if attached and address is None and field in needed:
+                raise InputError(field, "(not given)", f"the attached launcher needs it: {_REMEDIES[field]}")
+            if address is not None and not attached:
+                raise InputError(field, address, "only the attached launcher takes it; add launcher attached")
+        for field in ("target_devices", "draft_devices"):
+            if attached and getattr(self, field) is not None:
+                remedy = "an attached worker was told its device when it was started; drop it"
+                raise InputError(field, getattr(self, field), remedy)
 
     def _check_rule(self) -> tuple[str, ...]:
         """What has to be said of the rule; raises InputError where the draft cannot follow it."""

@@ -15,9 +15,12 @@ from amusd.devices import (
     parse_device,
 )
 from amusd.errors import DeviceError
-from amusd.launchers.base import Launcher, WorkerSpec
+from amusd.launchers.attached import AttachedLauncher
+from amusd.launchers.base import Launcher, Role, WorkerSpec
 from amusd.launchers.inprocess import InProcessLauncher
 from amusd.launchers.local import LocalLauncher
+
+_UNKNOWN = DeviceSpec("cpu", ())  # whoever started a worker chose its device
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,31 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     return Deployment(tuple(workers), io_cores)
 
 
+def plan_worker(config: EngineConfig, role: Role, devices: str | None, vocabulary_size: int) -> WorkerSpec:
+    """One worker by itself, on this machine, whose others run elsewhere.
+
+    Args:
+        devices: its own; None is every GPU, or every core, for a target, and the first GPU, or the last core,
+            for a draft.
+
+    Raises:
+        DeviceError: they are no devices.
+    """
+    inventory = available()
+    if devices is not None:
+        device = parse_device(devices, "devices")
+    elif role == "target":
+        device, _ = default_devices(inventory, 0)
+    else:
+        device = DeviceSpec("cuda", (0,)) if inventory.gpus else DeviceSpec("cpu", inventory.cores[-1:])
+    places = {
+        "target_devices": str(device),
+        "draft_devices": (str(device),) * len(config.model_drafts) or None,
+    }
+    deployment = plan_deployment(config.model_copy(update=places), vocabulary_size, elsewhere=True)
+    return next(worker for worker in deployment.workers if worker.role == role)
+
+
 def _with_path(lookup: str) -> str:
     """A lookup's name; a worker may run in another folder than the one that its corpus was named from."""
     corpus = corpus_of(lookup)
@@ -87,6 +115,8 @@ def _devices(config: EngineConfig, inventory: Inventory) -> tuple[DeviceSpec, tu
         DeviceError: the caller named one for several draft models, or too little is left.
     """
     count, named = len(config.model_drafts), config.draft_devices
+    if config.launcher == "attached":
+        return _UNKNOWN, (_UNKNOWN,) * count
     target = drafts = None
     if config.target_devices is not None:
         target = parse_device(config.target_devices, "target_devices")
@@ -105,6 +135,10 @@ def launcher_for(config: EngineConfig) -> Launcher:
         return LocalLauncher(debug=config.debug)
     if config.launcher == "inprocess":
         return InProcessLauncher(debug=config.debug)
+    if config.launcher == "attached":
+        assert config.target_address is not None, "the configuration was checked"
+        drafts = config.draft_address.split(",") if config.draft_address else []
+        return AttachedLauncher(config.target_address, [address.strip() for address in drafts])
     from amusd.launchers.ray import RayLauncher  # imports ray, which takes a second
 
     return RayLauncher(address=config.ray_address, debug=config.debug)

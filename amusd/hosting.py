@@ -45,7 +45,10 @@ class HostedEngine:
         deployment = plan_deployment(config, vocabulary_size, elsewhere=elsewhere)
         self._io_cores = deployment.io_cores
         self._draft_count = len(deployment.workers) - 1
-        self._say(f"starting {len(deployment.workers)} workers ({config.launcher}): {deployment}")
+        if config.launcher == "attached":
+            self._say(f"joining the workers at {config.target_address}, {config.draft_address or 'no draft'}")
+        else:
+            self._say(f"starting {len(deployment.workers)} workers ({config.launcher}): {deployment}")
         self._launcher.start(deployment.workers)
 
     def pin_this_thread(self) -> None:

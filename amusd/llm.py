@@ -6,8 +6,10 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,6 +25,7 @@ from amusd.tracing import chrome_trace
 
 T = TypeVar("T")
 Job = tuple[str | None, list[int], SamplingParams]
+AHEAD_PER_PLACE = 8  # so that one long output does not leave places empty
 CLOSE_SECONDS_MAX = 1.0
 CLOSED = "this LLM is closed: make a new one"
 
@@ -92,6 +95,33 @@ class LLM:
         for _, tokens, setting in jobs:
             self._reader.check(tokens, setting)
         return self._call(self._decode_all(jobs))
+
+    def generate_each(
+        self, jobs: Iterable[tuple[Prompt, SamplingParams]]
+    ) -> Generator[RequestOutput, None, None]:
+        """Decode any number of prompts; yields the outputs one by one, in the order of the prompts.
+
+        Eight times `max_requests` prompts are taken ahead of the output that is waited for. Leaving the loop
+        early aborts them.
+        """
+        waiting = iter(jobs)
+        room = AHEAD_PER_PLACE * self.config.max_requests
+        ahead: deque[concurrent.futures.Future[RequestOutput]] = deque()
+        try:
+            while True:
+                for prompt, params in islice(waiting, room - len(ahead)):
+                    text, tokens = self._encode(prompt)
+                    self._reader.check(tokens, params)
+                    work = self._decode(text, tokens, params)
+                    ahead.append(asyncio.run_coroutine_threadsafe(work, self._running_loop()))
+                if not ahead:
+                    return
+                output = ahead[0].result()
+                ahead.popleft()
+                yield output
+        finally:
+            for future in ahead:
+                future.cancel()
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.

@@ -1,4 +1,4 @@
-"""The command line: `amusd generate`, `serve`, `chat`, `bench`, `simulate`, `doctor` and `worker`."""
+"""The command line: one function of `app` for each command."""
 
 from amusd.cli.app import main
 

@@ -15,10 +15,18 @@ from typing import Annotated
 import typer
 
 from amusd import __version__
-from amusd.cli import bench_options, chat_options, options, serve_options, simulation_options
+from amusd.cli import (
+    batch_options,
+    bench_options,
+    chat_options,
+    options,
+    serve_options,
+    simulation_options,
+    worker,
+)
 from amusd.errors import AmusdError, InputError
 
-COMMANDS = ("generate", "serve", "chat", "doctor", "simulate", "bench")
+COMMANDS = ("generate", "batch", "serve", "coordinator", "worker", "chat", "doctor", "simulate", "bench")
 EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
 
 app = typer.Typer(
@@ -71,6 +79,8 @@ def generate(
     launcher: options.Launcher = None,
     share_gpu: options.ShareGpu = False,
     ray_address: options.RayAddress = None,
+    target_address: options.TargetAddress = None,
+    draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
     rule: options.Rule = None,
@@ -121,6 +131,8 @@ def generate(
             launcher=launcher,
             share_gpu=share_gpu,
             ray_address=ray_address,
+            target_address=target_address,
+            draft_address=draft_address,
             mode=mode,
             verify=verify,
             rule=rule,
@@ -157,6 +169,97 @@ def generate(
 
 
 @app.command(
+    epilog="""[bold]Input[/bold], one object a line, of which only a prompt is needed
+{"id": "a", "prompt": "def f(x):", "params": {"max_tokens": 64, "temperature": 0}}
+{"messages": [{"role": "user", "content": "Hello"}]}
+
+[bold]Examples[/bold]
+amusd batch prompts.jsonl results.jsonl --max-tokens 128 --seed 7
+ray job submit --working-dir . -- python -m amusd batch prompts.jsonl /shared/results.jsonl"""
+)
+def batch(
+    source: batch_options.Source,
+    destination: batch_options.Destination,
+    target: options.Target = None,
+    draft: options.Draft = None,
+    widen: options.Widen = None,
+    dtype: options.DType = None,
+    revision: options.Revision = None,
+    draft_revision: options.DraftRevision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    launcher: options.Launcher = None,
+    share_gpu: options.ShareGpu = False,
+    ray_address: options.RayAddress = None,
+    target_address: options.TargetAddress = None,
+    draft_address: options.DraftAddress = None,
+    mode: options.Mode = None,
+    verify: options.Verify = None,
+    rule: options.Rule = None,
+    num_speculative_tokens: options.NumSpeculativeTokens = None,
+    max_model_len: options.MaxModelLen = None,
+    max_requests: options.MaxRequests = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = 256,
+    stop: options.Stop = None,
+    ignore_eos: options.IgnoreEos = False,
+    n: options.Sequences = None,
+    json: batch_options.BatchJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Decode a file of prompts into a file of results, in the same order.
+
+    All lines are checked before anything starts. Run again, it goes on behind the results that are there.
+    A line's own params win over the options here. The report comes at the end, progress on standard error.
+    """
+    from amusd.cli import inputs
+
+    engine = inputs.read_engine(
+        target=target,
+        draft=draft,
+        widen=widen,
+        dtype=dtype,
+        revision=revision,
+        draft_revision=draft_revision,
+        trust_remote_code=trust_remote_code,
+        target_devices=target_devices,
+        draft_devices=draft_devices,
+        launcher=launcher,
+        share_gpu=share_gpu,
+        ray_address=ray_address,
+        target_address=target_address,
+        draft_address=draft_address,
+        mode=mode,
+        verify=verify,
+        rule=rule,
+        num_speculative_tokens=num_speculative_tokens,
+        max_model_len=max_model_len,
+        max_requests=max_requests,
+        debug=debug,
+    )
+    params = inputs.read_sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=stop or None,
+        ignore_eos=ignore_eos,
+        n=n,
+    )
+    inputs.check_writable("output", destination)
+    from amusd.cli.batch import BatchJob, run
+
+    run(BatchJob(source, destination, engine, params, json))
+
+
+@app.command(
     epilog="""[bold]Examples[/bold]
 amusd serve --launcher local
 amusd serve --target Qwen/Qwen3-8B --draft Qwen/Qwen3-0.6B --host 0.0.0.0 --api-key SECRET
@@ -187,6 +290,8 @@ def serve(
     share_gpu: options.ShareGpu = False,
     launcher: options.Launcher = None,
     ray_address: options.RayAddress = None,
+    target_address: options.TargetAddress = None,
+    draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
     rule: options.Rule = None,
@@ -229,6 +334,8 @@ def serve(
         "share_gpu": share_gpu or None,
         "launcher": launcher,
         "ray_address": ray_address,
+        "target_address": target_address,
+        "draft_address": draft_address,
         "mode": mode,
         "verify": verify,
         "rule": rule,
@@ -427,11 +534,12 @@ def bench(
 @app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
-def worker(context: typer.Context) -> None:
-    """Run one worker; launchers start these, people rarely do."""
-    from amusd.launchers.worker_main import main as worker_main
+def coordinator(context: typer.Context) -> None:
+    """Serve with workers that were started elsewhere: amusd serve --launcher attached, with its options."""
+    app(["serve", "--launcher", "attached", *context.args], prog_name="amusd", standalone_mode=False)
 
-    raise typer.Exit(worker_main(context.args))
+
+app.add_typer(worker.app, name="worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

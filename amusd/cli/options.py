@@ -127,9 +127,9 @@ Launcher = Annotated[
     option(
         _PLACES,
         "--launcher",
-        metavar="ray|local",
+        metavar="ray|local|attached",
         default="ray",
-        help="Start the workers as Ray actors or as local processes.",
+        help="Start the workers as Ray actors or as local processes, or join those at the addresses below.",
     ),
 ]
 RayAddress = Annotated[
@@ -140,6 +140,13 @@ RayAddress = Annotated[
         metavar="ADDRESS",
         help="Join this Ray cluster (also: RAY_ADDRESS) instead of starting one.",
     ),
+]
+TargetAddress = Annotated[
+    str | None,
+    option(_PLACES, "--target-address", metavar="HOST:PORT", help="Of an `amusd worker target`."),
+]
+DraftAddress = Annotated[
+    str | None, option(_PLACES, "--draft-address", metavar="HOST:PORT", help="Of an `amusd worker draft`.")
 ]
 
 Mode = Annotated[

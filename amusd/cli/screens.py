@@ -72,7 +72,7 @@ class JsonScreen:
         """Print the object, and on the standard error what happened beside decoding."""
         for note in output.notes:
             self.tell(note)
-        print(json.dumps(_as_object(output)), flush=True)
+        print(json.dumps(as_object(output)), flush=True)
 
 
 class PlainScreen:
@@ -190,7 +190,7 @@ def _credit(drafter: DrafterMetrics) -> str:
     return f"{drafter.accepted} of {drafter.verified} verified accepted, {drafter.accepted_alone} its alone"
 
 
-def _as_object(output: RequestOutput) -> dict[str, object]:
+def as_object(output: RequestOutput) -> dict[str, object]:
     """What `--json` prints."""
     found: dict[str, object] = {
         "text": output.text,

@@ -19,7 +19,7 @@ STOP_SECONDS_MAX = 3.0
 
 
 class LocalLauncher(SupervisedLauncher):
-    """Starts each worker with `python -m amusd worker` and watches it; never forks.
+    """Starts each worker with `python -m amusd.launchers.worker_main` and watches it; never forks.
 
     See `base.Launcher`.
     """

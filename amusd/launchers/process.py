@@ -21,7 +21,7 @@ EXIT_SECONDS_MAX = 1.0
 
 
 class WorkerProcess:
-    """A worker started with `python -m amusd worker`.
+    """A worker started with `python -m amusd.launchers.worker_main`.
 
     The calling thread must outlive the process: the kernel kills the worker when the thread that started
     it ends (see `worker_main`). All methods belong to that thread.
@@ -151,5 +151,5 @@ class WorkerProcess:
 
 def _command(spec: WorkerSpec, report_fd: int) -> list[str]:
     # -P: a file in the current folder must not shadow a module that the worker imports.
-    module = [sys.executable, "-P", "-m", "amusd", "worker"]
+    module = [sys.executable, "-P", "-m", "amusd.launchers.worker_main"]
     return [*module, spec.role, "--spec", json.dumps(spec.payload()), "--report-fd", str(report_fd)]

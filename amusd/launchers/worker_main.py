@@ -1,4 +1,4 @@
-"""The process that the local launcher starts: `python -m amusd worker ROLE --spec JSON`.
+"""The process that the local launcher starts: `python -m amusd.launchers.worker_main ROLE --spec JSON`.
 
 It reports once when it serves, or why it cannot, and ends with whoever started it.
 """
@@ -30,8 +30,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     spec = {**options.spec, "role": options.role}
+    if options.report_fd is None:
+        return serve_by_hand(spec, lambda report: _send(report, None))
     loaded, stop = threading.Event(), threading.Event()
+    on_stop = _on_signals(loaded, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
+    # Not inherited by processes that the worker starts: they would keep the socket open after its death.
+    os.set_inheritable(options.report_fd, False)
+    _die_with_parent()
+    with socket.socket(fileno=options.report_fd) as launcher:
+        threading.Thread(target=_watch, args=(launcher, on_stop), name="amusd-watch", daemon=True).start()
+        return _serve(spec, lambda report: _send(report, launcher), loaded, stop)
 
+
+def serve_by_hand(spec: dict[str, Any], announce: Callable[[Report], None]) -> int:
+    """Run one worker that nobody watches until SIGTERM or Ctrl-C; return the exit code.
+
+    Args:
+        spec: what `WorkerSpec.payload` returns.
+        announce: called once, when the worker serves or cannot.
+    """
+    loaded, stop = threading.Event(), threading.Event()
+    _on_signals(loaded, stop)
+    return _serve(spec, announce, loaded, stop)
+
+
+def _on_signals(loaded: threading.Event, stop: threading.Event) -> Callable[..., None]:
     def on_stop(*_: object) -> None:
         if not loaded.is_set():
             os._exit(0)  # a model that is being loaded cannot be asked to stop, and need not be
@@ -39,23 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, on_stop)
     signal.signal(signal.SIGINT, on_stop)
-    if options.report_fd is None:
-        return _serve(spec, None, loaded, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
-    # Not inherited by processes that the worker starts: they would keep the socket open after its death.
-    os.set_inheritable(options.report_fd, False)
-    _die_with_parent()
-    with socket.socket(fileno=options.report_fd) as launcher:
-        threading.Thread(target=_watch, args=(launcher, on_stop), name="amusd-watch", daemon=True).start()
-        return _serve(spec, launcher, loaded, stop)
+    return on_stop
 
 
 def _serve(
-    spec: dict[str, Any], launcher: socket.socket | None, loaded: threading.Event, stop: threading.Event
+    spec: dict[str, Any],
+    announce: Callable[[Report], None],
+    loaded: threading.Event,
+    stop: threading.Event,
 ) -> int:
     worker, report = start_worker(spec)
     loaded.set()
-    _send(report, launcher)
+    announce(report)
     if worker is None:
         return 1
     stop.wait()
@@ -97,7 +116,7 @@ def _die_with_parent() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="amusd worker", description="Run one worker process.")
+    parser = argparse.ArgumentParser(prog="worker_main", description="Run one worker process.")
     parser.add_argument("role", choices=("target", "draft"))
     parser.add_argument(
         "--spec",

@@ -21,10 +21,16 @@ RECONNECT_SECONDS_MAX = 1.0
 
 
 class DraftServicer(draft_pb2_grpc.DraftServicer):
-    """One coordinator at one engine; it also says which target to propose to."""
+    """One coordinator at one engine; it also says which target to propose to.
 
-    def __init__(self, engine: DraftEngine) -> None:
+    Args:
+        target_address: of the target as this machine knows it, whatever the coordinator says; None leaves it
+            to the coordinator.
+    """
+
+    def __init__(self, engine: DraftEngine, target_address: str | None = None) -> None:
         self._engine = engine
+        self._fixed_address = target_address
         self._address: str | None = None
         self._client: asyncio.Task[None] | None = None
 
@@ -59,7 +65,8 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
             await self._engine.post(CoordinatorLeft(link))
 
     def connect(self, address: str) -> None:
-        """Propose to the target at this address from now on."""
+        """Propose to the target at this address, or at the one that is fixed, from now on."""
+        address = self._fixed_address or address
         if address == self._address:
             return
         self._address = address

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from amusd.workers.verifier import Verifier
 
 SWITCH_INTERVAL_SECONDS = 0.0005  # the default, 5 ms, would let one thread hold a frame back for half a pass
+AGREED = ("mode", "rule", "max_requests", "max_model_len", "vocabulary_size")
+"""Options in which workers and coordinator must agree; those that were started apart compare them."""
 VERSIONS = ("torch", "transformers", "grpcio", "protobuf", "msgpack")
 
 
@@ -149,7 +151,9 @@ async def _start_draft(
 
     engine = DraftEngine(build, policy, recorder, device.cores)
     services = {
-        "amusd.rpc.v1.Draft": lambda s: draft_pb2_grpc.add_DraftServicer_to_server(DraftServicer(engine), s),
+        "amusd.rpc.v1.Draft": lambda s: draft_pb2_grpc.add_DraftServicer_to_server(
+            DraftServicer(engine, options.get("target_address")), s
+        ),
     }
     served = Served("draft", engine, incarnation, recorder, details, services)
     return await _serve(served, options, device, loop)
@@ -161,7 +165,10 @@ async def _serve(
     """Load on the engine's thread, then serve."""
     served.engine.start()
     await asyncio.wrap_future(served.engine.loaded)
-    details = served.details | {"versions": {name: importlib.metadata.version(name) for name in VERSIONS}}
+    details = served.details | {
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "agreed": {name: options[name] for name in AGREED},
+    }
     worker = WorkerServicer(
         served.role, str(device), served.incarnation, served.recorder, json.dumps(details), served.engine
     )

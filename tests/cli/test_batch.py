@@ -1,0 +1,124 @@
+"""Files in, files out: what is refused before anything starts, and what an interrupted run leaves."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from amusd import SamplingParams
+from amusd.cli.batch_input import read_lines
+from amusd.cli.batch_output import BatchOutput
+from amusd.config import EngineConfig
+from amusd.errors import InputError
+from amusd.outputs import RequestOutput
+from tests.cli.fakes import METRICS, FakeReader
+
+PARAMS = SamplingParams(max_tokens=4, seed=3)
+
+
+def read(path, *lines, params=PARAMS):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return read_lines(path, FakeReader(EngineConfig(launcher="local")), params)
+
+
+def result(line, text="x"):
+    return RequestOutput(None, line.tokens, text, (7,), "stop", 3, METRICS)
+
+
+def test_a_line_s_own_parameters_win_and_empty_lines_are_passed_over(tmp_path):
+    lines = read(
+        tmp_path / "in", '{"prompt": "ab"}', "", '{"id": 5, "prompt": "c", "params": {"max_tokens": 2}}'
+    )
+    assert [line.number for line in lines] == [1, 3]
+    assert [line.tokens for line in lines] == [(97, 98), (99,)]
+    assert [line.id for line in lines] == [None, 5]
+    assert [(line.params.max_tokens, line.params.seed) for line in lines] == [(4, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r":2: line: \{: is not JSON in UTF-8"),
+        ("[]", r":2: line: \[\]: give an object such as"),
+        ('{"promt": "a"}', ":2: promt: a: there is no such key; choose from id, prompt"),
+        ('{"id": 1}', ":2: prompt: .*give either prompt or messages"),
+        ('{"prompt": "a", "messages": []}', ":2: prompt: a: give either prompt or messages"),
+        ('{"messages": ["a"]}', ":2: messages: .*give a list of objects"),
+        ('{"prompt": "a", "id": true}', ":2: id: True: give text or a whole number"),
+        ('{"prompt": "a", "params": 3}', ":2: params: 3: give an object"),
+        ('{"prompt": "a", "params": {"top_k": 0.5}}', ":2: top_k: 0.5: "),
+        ('{"prompt": "0123456789abcdefg"}', ":2: prompt: 17 tokens: "),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "in", '{"prompt": "a"}', line)
+
+
+def test_results_that_are_there_are_kept_and_half_a_line_is_cut_off(tmp_path):
+    lines = read(tmp_path / "in", '{"prompt": "a"}', '{"prompt": "b"}', '{"prompt": "c"}')
+    path = tmp_path / "out"
+    with BatchOutput(path, lines) as output:
+        output.write(lines[0], result(lines[0], "first"))
+        output.write(lines[1], result(lines[1]))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    with BatchOutput(path, lines) as output:
+        assert output.done == 1
+        output.write(lines[1], result(lines[1]))
+    assert path.read_bytes() == whole
+    first = json.loads(whole.splitlines()[0])
+    assert (first["line"], first["text"], first["finish_reason"]) == (1, "first", "stop")
+
+
+@pytest.mark.parametrize("change", ['{"prompt": "z"}', '{"prompt": "a", "params": {"seed": 4}}', ""])
+def test_results_of_other_lines_or_settings_are_never_taken_for_these(tmp_path, change):
+    path = tmp_path / "out"
+    [line] = read(tmp_path / "in", '{"prompt": "a"}')
+    with BatchOutput(path, [line]) as output:
+        output.write(line, result(line))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"out:1: is no result of this input with these settings"):
+        BatchOutput(path, read(tmp_path / "in", change))
+    assert path.read_bytes() == before
+
+
+def test_two_runs_never_write_one_file(tmp_path):
+    with BatchOutput(tmp_path / "out", []), pytest.raises(InputError, match="another run writes it"):
+        BatchOutput(tmp_path / "out", [])
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_was_terminated_is_finished_by_the_next_with_the_same_bytes(tmp_path):
+    source = tmp_path / "in"
+    prompts = [{"id": name, "prompt": f"def {name}(x):"} for name in "abcdefghijkl"]
+    source.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts), encoding="utf-8")
+
+    def start(destination):
+        command = [sys.executable, "-m", "amusd", "batch", str(source), str(destination)]
+        options = ("--launcher", "local", "--seed", "1", "--max-tokens", "40", "--max-requests", "2")
+        return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+
+    def told(path):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [(line["id"], line["text"], line["token_ids"]) for line in lines]
+
+    first = start(tmp_path / "out")
+    while not ((tmp_path / "out").exists() and (tmp_path / "out").read_bytes().count(b"\n") >= 2):
+        assert first.poll() is None
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=30)
+    assert first.returncode == 143
+    half = told(tmp_path / "out")
+    assert len(half) < len(prompts)
+    second = start(tmp_path / "out")
+    report, _ = second.communicate(timeout=100)
+    assert second.returncode == 0
+    assert f"resumed                 {len(half)}" in report
+    whole = start(tmp_path / "whole")
+    whole.communicate(timeout=100)
+    assert [name for name, *_ in told(tmp_path / "out")] == list("abcdefghijkl")
+    assert told(tmp_path / "out")[: len(half)] == half
+    assert told(tmp_path / "out") == told(tmp_path / "whole")
