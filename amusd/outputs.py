@@ -72,15 +72,15 @@ class RequestMetrics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RequestMetrics":
-        """The inverse of `to_dict`, of what became of it in JSON too; names of other versions are left out."""
+        """The inverse of `to_dict`, after JSON too; names of other versions are left out."""
         known = {field.name for field in fields(cls)}
-        read = {
+        read: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
             if name in known
         }
-        drafters = tuple(DrafterMetrics(**drafter) for drafter in read.get("drafters", ()))
-        return cls(**(read | {"drafters": drafters}))
+        read["drafters"] = tuple(DrafterMetrics(**drafter) for drafter in read.get("drafters", ()))
+        return cls(**read)
 
 
 @dataclass(frozen=True, slots=True)
