@@ -1,7 +1,7 @@
 """What a caller gets back."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from amusd.logprobs import Logprob
@@ -69,6 +69,18 @@ class RequestMetrics:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RequestMetrics":
+        """The inverse of `to_dict`, after JSON too; names of other versions are left out."""
+        known = {field.name for field in fields(cls)}
+        read: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if name in known
+        }
+        read["drafters"] = tuple(DrafterMetrics(**drafter) for drafter in read.get("drafters", ()))
+        return cls(**read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
 
 from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestMetrics, RequestOutput
 from amusd.rpc.v1 import inference_pb2
 
-METRICS = tuple(field.name for field in fields(RequestMetrics))
 Position = dict[int, Logprob]
 
 
@@ -39,12 +36,7 @@ def output_to_wire(output: RequestOutput) -> inference_pb2.Output:
 
 
 def output_from_wire(message: inference_pb2.Output) -> RequestOutput:
-    """A finished request; metrics that this version does not know are left out."""
-    metrics: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in json.loads(message.metrics).items()
-        if name in METRICS
-    }
+    """A finished request."""
     stop: str | int | None = None
     if (stopped_by := message.WhichOneof("stop_reason")) is not None:
         stop = message.stop_string if stopped_by == "stop_string" else message.stop_token
@@ -57,7 +49,7 @@ def output_from_wire(message: inference_pb2.Output) -> RequestOutput:
         token_ids=tuple(message.token_ids),
         finish_reason=message.finish_reason,
         seed=message.seed,
-        metrics=RequestMetrics(**metrics),
+        metrics=RequestMetrics.from_dict(json.loads(message.metrics)),
         notes=tuple(message.notes),
         stop_reason=stop,
         index=message.index,
