@@ -79,4 +79,4 @@ def test_a_processor_that_fails_ends_its_own_request_and_no_other(inprocess, hel
 
 def test_everything_that_is_kept_for_a_request_is_gone_after_it(inprocess, held_out):
     inprocess.generate(held_out[0], SamplingParams(max_tokens=4, logits_processors=[without_four]))
-    assert inprocess._launcher.processors == {}
+    assert inprocess._engine._launcher.processors == {}
