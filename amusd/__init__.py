@@ -15,30 +15,66 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
-    from amusd.errors import AmusdError, DeviceError, InputError, ModelError, ProtocolError, WorkerError
+    from amusd.client import AsyncClient, Client
+    from amusd.errors import (
+        AbortedError,
+        AccessError,
+        AmusdError,
+        BusyError,
+        DeadlineError,
+        DeviceError,
+        InputError,
+        ModelError,
+        ProtocolError,
+        UnavailableError,
+        WorkerError,
+    )
     from amusd.llm import LLM
+    from amusd.logprobs import Logprob
     from amusd.outputs import Chunk, RequestMetrics, RequestOutput
     from amusd.params import SamplingParams
 
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
+    "AbortedError",
+    "AccessError",
     "AmusdError",
+    "AsyncClient",
+    "BusyError",
     "Chunk",
+    "Client",
+    "DeadlineError",
     "DeviceError",
     "InputError",
+    "Logprob",
     "ModelError",
     "ProtocolError",
     "RequestMetrics",
     "RequestOutput",
     "SamplingParams",
+    "UnavailableError",
     "WorkerError",
     "__version__",
 ]
 
 _HOMES = {
-    "amusd.errors": ("AmusdError", "DeviceError", "InputError", "ModelError", "ProtocolError", "WorkerError"),
+    "amusd.client": ("AsyncClient", "Client"),
+    "amusd.errors": (
+        "AbortedError",
+        "AccessError",
+        "AmusdError",
+        "BusyError",
+        "DeadlineError",
+        "DeviceError",
+        "InputError",
+        "ModelError",
+        "ProtocolError",
+        "UnavailableError",
+        "WorkerError",
+    ),
     "amusd.llm": ("LLM",),
+    "amusd.logprobs": ("Logprob",),
     "amusd.outputs": ("Chunk", "RequestMetrics", "RequestOutput"),
     "amusd.params": ("SamplingParams",),
 }

@@ -15,12 +15,13 @@ from amusd.errors import InputError
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
 RuleName = Literal["race", "topk", "rejection", "rrs", "rrsw", "kseq", "spechub"]
-LauncherName = Literal["ray", "local"]
+LauncherName = Literal["ray", "local", "inprocess"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
 NO_DRAFT = "none"
 RANDOM_DRAFT = "random"
+PROMPT_LOOKUP, NGRAM, PHRASES = "prompt-lookup", "ngram", "phrases"
 RULES_WITH_Q: Final = frozenset({"rejection", "rrs", "rrsw", "kseq", "spechub"})
 """Rules for which the target needs the law that siblings were drawn from; they keep its distribution only."""
 
@@ -31,10 +32,11 @@ _DEVICES = "give a device such as cpu:0, cpu:2-5 or cuda:0,cuda:1"
 _REVISION = "give a branch, tag or commit on the hub"
 _REMEDIES: Final = {
     "target": "give a Hugging Face id, a path, or demo",
-    "draft": "give a Hugging Face id, a path, demo, demo-small or demo-large, or none to decode alone",
+    "draft": "give a Hugging Face id, a path, demo, demo-small, demo-large, prompt-lookup, ngram, "
+    "ngram:FILE, a list of these, or none to decode alone",
     "target_devices": _DEVICES,
     "draft_devices": _DEVICES,
-    "launcher": f"give {' or '.join(get_args(LauncherName))}",
+    "launcher": f"give one of {', '.join(get_args(LauncherName))}",
     "mode": f"give one of {', '.join(get_args(Mode))}",
     "verify": f"give one of {', '.join(get_args(VerifyName))}",
     "rule": f"give one of {', '.join(get_args(RuleName))}",
@@ -67,12 +69,14 @@ class EngineConfig(BaseModel):
         target: Hugging Face id or path of the model whose text is wanted; `demo` is the embedded one.
         draft: id or path of the model that guesses (`demo`, `demo-small`, `demo-large` are embedded);
             `"none"` or None decodes with the target alone, `"random"` guesses blindly, which shows that a
-            useless draft costs nothing. Only the embedded target has a draft by
-            default.
+            useless draft costs nothing. `"prompt-lookup"`, `"ngram"` and `"ngram:FILE"` (which begins with a
+            text file) need no model and no device; `"phrases"` lengthens what the models guess. Several, as
+            a list, guess together. Only the embedded target has a draft by default.
         target_devices: `cuda:0`, `cuda:0,cuda:1` (layers split over both), `cpu:0`, `cpu:2-5`; None
             chooses from what there is.
-        draft_devices: the same for the draft.
-        launcher: what starts the workers, Ray actors or local processes.
+        draft_devices: the same for the draft; a list, one for each, where several models draft.
+        launcher: what the workers are: `ray` actors, `local` processes, or local processes with the target
+            `inprocess`, in the caller's own, for logits processors in Python.
         mode: `async` (both compute at the same time), `sync` (in turns), `alone` (the target only); to
             compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
@@ -102,9 +106,9 @@ class EngineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     target: Text = EMBEDDED_MODEL
-    draft: Text | None = EMBEDDED_MODEL
+    draft: Text | tuple[Text, ...] | None = EMBEDDED_MODEL
     target_devices: str | None = None
-    draft_devices: str | None = None
+    draft_devices: str | tuple[str, ...] | None = None
     launcher: LauncherName = "ray"
     mode: Mode = "async"
     verify: VerifyName = "chain"
@@ -125,11 +129,15 @@ class EngineConfig(BaseModel):
     _remarks: tuple[str, ...] = PrivateAttr(())
 
     def __init__(self, **values: Any) -> None:
+        values |= {name: _unlisted(values[name]) for name in ("draft", "draft_devices") if name in values}
         try:
             super().__init__(**values)  # as given: what mode alone drops is checked too
         except ValidationError as error:
             raise _input_error(error) from None
-        for field, text in (("target_devices", self.target_devices), ("draft_devices", self.draft_devices)):
+        for field, text in (
+            ("target_devices", self.target_devices),
+            *(("draft_devices", text) for text in _each(self.draft_devices)),
+        ):
             if text is not None:
                 parse_device(text, field)
         if self.launcher != "ray" and self.ray_address is not None:
@@ -146,15 +154,83 @@ class EngineConfig(BaseModel):
         """What has to be said of the rule; raises InputError where the draft cannot follow it."""
         if self.draft is None or self.rule not in RULES_WITH_Q:
             return ()
+        if self.lookups or len(self.drafts) > 1:
+            remedy = f"it takes one draft model and no other draft, not {', '.join(self.drafts)}"
+            raise InputError("rule", self.rule, f"{remedy}; name one model, or take race or topk")
         if self.draft == RANDOM_DRAFT:
             remedy = f"{RANDOM_DRAFT} has no law to draw from; name a draft model, or take race or topk"
             raise InputError("rule", self.rule, remedy)
         return (f"rule {self.rule}: {IN_DISTRIBUTION}",)
 
     @property
+    def drafts(self) -> tuple[str, ...]:
+        """Every draft by its name; none for the target alone."""
+        return _each(self.draft)
+
+    @property
+    def model_drafts(self) -> tuple[str, ...]:
+        """Those that have a worker and a device of their own."""
+        return tuple(draft for draft in self.drafts if not is_lookup(draft))
+
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """Those that need no model, and live at the target's side."""
+        return tuple(draft for draft in self.drafts if is_lookup(draft))
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What was settled for the caller, one sentence each."""
         return self._remarks
+
+
+def is_lookup(draft: str) -> bool:
+    """Whether a draft needs no model."""
+    return draft in (PROMPT_LOOKUP, NGRAM, PHRASES) or corpus_of(draft) is not None
+
+
+def corpus_of(draft: str) -> str | None:
+    """The file that `ngram:FILE` names; None for any other draft."""
+    kind, colon, file = draft.partition(":")
+    return file if kind == NGRAM and colon else None
+
+
+def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def _unlisted(value: Any) -> Any:
+    """A list as a tuple, or as what is in it if that is one value."""
+    if isinstance(value, list | tuple):
+        return value[0] if len(value) == 1 else tuple(value)
+    return value
+
+
+def _settle_drafts(values: dict[str, Any]) -> dict[str, Any]:
+    """Check drafts and their devices against each other.
+
+    Args:
+        values: each valid by itself.
+    """
+    drafts, devices = _each(values.get("draft", EMBEDDED_MODEL)), _each(values.get("draft_devices"))
+    for draft in drafts:
+        if draft == NO_DRAFT and len(drafts) > 1:
+            raise InputError("draft", draft, "it means the target alone; leave it out beside other drafts")
+        if (
+            is_lookup(draft)
+            and sum(draft.partition(":")[0] == other.partition(":")[0] for other in drafts) > 1
+        ):
+            raise InputError("draft", draft, "there can be one of its kind; name it once")
+        if corpus_of(draft) == "":
+            raise InputError("draft", draft, "name a text file after the colon, or leave the colon out")
+    models = [draft for draft in drafts if draft != NO_DRAFT and not is_lookup(draft)]
+    if PHRASES in drafts and not models:
+        raise InputError("draft", PHRASES, "it lengthens what a model drafts; name one beside it")
+    if len(devices) > 1 and len(devices) != len(models):
+        remedy = f"{len(devices)} devices for {len(models)} draft models; give one for each, or none"
+        raise InputError("draft_devices", ", ".join(devices), remedy)
+    if not models and "draft_devices" in values:
+        return values | {"draft_devices": None}  # nobody is there to use them
+    return values
 
 
 def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -163,8 +239,9 @@ def _settle_draft_and_mode(values: dict[str, Any]) -> tuple[dict[str, Any], tupl
     Args:
         values: each valid by itself.
     """
+    values = _settle_drafts(values)
     target, mode = values.get("target", EMBEDDED_MODEL), values.get("mode")
-    if values.get("draft", EMBEDDED_MODEL) in (None, NO_DRAFT):
+    if values.get("draft", EMBEDDED_MODEL) in (None, NO_DRAFT, ()):
         if mode not in (None, "alone"):
             raise InputError("mode", mode, "needs a draft; name one, or use mode alone")
         remarks = () if mode else ("no draft: the target decodes alone (mode alone)",)

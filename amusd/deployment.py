@@ -1,9 +1,10 @@
 """From a configuration to workers on devices."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from amusd.config import EngineConfig
+from amusd.config import NGRAM, EngineConfig, corpus_of
 from amusd.devices import (
     DeviceSpec,
     Inventory,
@@ -13,7 +14,9 @@ from amusd.devices import (
     other_cores,
     parse_device,
 )
+from amusd.errors import DeviceError
 from amusd.launchers.base import Launcher, WorkerSpec
+from amusd.launchers.inprocess import InProcessLauncher
 from amusd.launchers.local import LocalLauncher
 
 
@@ -40,8 +43,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
         DeviceError: a device does not exist or is given twice.
     """
     inventory = available()
-    draft_count = 0 if config.draft is None else 1
-    target, drafts = _devices(config, inventory, draft_count)
+    target, drafts = _devices(config, inventory)
     if not elsewhere:
         check_devices(target, drafts, inventory, share_gpu=config.share_gpu)
     io_cores = other_cores(target, inventory)
@@ -63,30 +65,46 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
         "revision": config.revision,
         "quantization_config": config.quantization_config,
         "widen": config.widen,
+        "lookups": [_with_path(name) for name in config.lookups],
     }
     workers = [WorkerSpec("target", 0, target, io_cores, target_options)]
-    for index, device in enumerate(drafts):
-        options = {**common, "model": config.draft, "revision": config.draft_revision}
+    for index, (model, device) in enumerate(zip(config.model_drafts, drafts, strict=True)):
+        options = {**common, "model": model, "revision": config.draft_revision}
         workers.append(WorkerSpec("draft", index, device, io_cores, options))
     return Deployment(tuple(workers), io_cores)
 
 
-def _devices(
-    config: EngineConfig, inventory: Inventory, draft_count: int
-) -> tuple[DeviceSpec, tuple[DeviceSpec, ...]]:
-    """Those that the caller named, and the best of what is left for the others."""
+def _with_path(lookup: str) -> str:
+    """A lookup's name; a worker may run in another folder than the one that its corpus was named from."""
+    corpus = corpus_of(lookup)
+    return lookup if corpus is None else f"{NGRAM}:{Path(corpus).absolute()}"
+
+
+def _devices(config: EngineConfig, inventory: Inventory) -> tuple[DeviceSpec, tuple[DeviceSpec, ...]]:
+    """Those that the caller named, and the best of what is left for the others.
+
+    Raises:
+        DeviceError: the caller named one for several draft models, or too little is left.
+    """
+    count, named = len(config.model_drafts), config.draft_devices
     target = drafts = None
     if config.target_devices is not None:
         target = parse_device(config.target_devices, "target_devices")
-    if config.draft_devices is not None:
-        drafts = (parse_device(config.draft_devices, "draft_devices"),)
-    return default_devices(inventory, draft_count, target=target, drafts=drafts)
+    if named is not None:
+        if isinstance(named, str) and count > 1:
+            remedy = f"it is one device for {count} draft models; give one for each, or none"
+            raise DeviceError("draft_devices", named, remedy)
+        texts = (named,) if isinstance(named, str) else named
+        drafts = tuple(parse_device(text, "draft_devices") for text in texts)
+    return default_devices(inventory, count, target=target, drafts=drafts)
 
 
 def launcher_for(config: EngineConfig) -> Launcher:
     """The launcher that the configuration names."""
     if config.launcher == "local":
         return LocalLauncher(debug=config.debug)
+    if config.launcher == "inprocess":
+        return InProcessLauncher(debug=config.debug)
     from amusd.launchers.ray import RayLauncher  # imports ray, which takes a second
 
     return RayLauncher(address=config.ray_address, debug=config.debug)

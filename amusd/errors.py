@@ -45,3 +45,23 @@ class ProtocolError(AmusdError):
 
 class WorkerError(AmusdError):
     """A worker died or could not start."""
+
+
+class AccessError(AmusdError):
+    """A server wants another key than the one that was given, or one at all."""
+
+
+class BusyError(AmusdError):
+    """A server has as many requests running and waiting as it takes; the same request may succeed later."""
+
+
+class UnavailableError(AmusdError):
+    """A server cannot be reached, or does not take requests now: it starts, drains or has lost its target."""
+
+
+class DeadlineError(AmusdError, TimeoutError):
+    """The answer was not there in the time that the caller gave."""
+
+
+class AbortedError(AmusdError):
+    """Somebody asked to end the request before it was done."""

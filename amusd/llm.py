@@ -7,18 +7,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing, suppress
-from functools import partial
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from amusd.batches import as_list, settings_for
 from amusd.config import EngineConfig
-from amusd.coordinator.coordinator import Coordinator
-from amusd.deployment import launcher_for, plan_deployment
-from amusd.devices import pin_thread
-from amusd.errors import AmusdError, DeviceError, InputError
-from amusd.outputs import Chunk, RequestOutput
+from amusd.errors import AmusdError
+from amusd.hosting import HostedEngine, end_other_tasks
+from amusd.outputs import Chunk, RequestOutput, joined
 from amusd.params import SamplingParams
 from amusd.prompts import Prompt, PromptReader
 from amusd.tracing import chrome_trace
@@ -66,15 +64,11 @@ class LLM:
         self._started_ns = time.monotonic_ns()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, daemon=True)
-        self._launcher = launcher_for(self.config)
+        self._engine = HostedEngine(reader, self._say)
         try:
-            elsewhere = self._launcher.elsewhere
-            deployment = plan_deployment(self.config, len(reader.tokenizer), elsewhere=elsewhere)
-            self._io_cores = deployment.io_cores
-            self._say(f"starting {len(deployment.workers)} workers ({self.config.launcher}): {deployment}")
-            self._launcher.start(deployment.workers)
+            self._engine.start_workers()
             self._thread.start()
-            self._coordinator = self._call(self._connect(len(deployment.workers) - 1))
+            self._coordinator = self._call(self._engine.connect())
         except BaseException:
             self.close()
             raise
@@ -91,8 +85,8 @@ class LLM:
         Args:
             params: for all prompts, or one for each; None means `SamplingParams()`.
         """
-        many = _as_list(prompts)
-        settings = _settings_for(many, params)
+        many = as_list(prompts)
+        settings = settings_for(many, params)
 
         jobs = [(*self._encode(prompt), setting) for prompt, setting in zip(many, settings, strict=True)]
         for _, tokens, setting in jobs:
@@ -100,9 +94,12 @@ class LLM:
         return self._call(self._decode_all(jobs))
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
-        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request."""
+        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.
+
+        Chunks of several outputs (`n`) come as they are written; `Chunk.index` tells them apart.
+        """
         text, tokens = self._encode(prompt)
-        [settings] = _settings_for([prompt], params)
+        [settings] = settings_for([prompt], params)
         self._reader.check(tokens, settings)
         return self._chunks(text, tokens, settings)
 
@@ -142,12 +139,12 @@ class LLM:
             raise
 
     async def _decode(self, text: str | None, tokens: list[int], params: SamplingParams) -> RequestOutput:
-        finished: RequestOutput | None = None
+        finished: list[RequestOutput] = []
         async with aclosing(self._coordinator.stream(text, tokens, params)) as chunks:
             async for chunk in chunks:
-                finished = chunk.finished
-        assert finished is not None
-        return finished
+                if chunk.finished is not None:
+                    finished.append(chunk.finished)
+        return joined(finished)
 
     def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
         return prompt if isinstance(prompt, str) else None, self._reader.read(prompt)
@@ -173,30 +170,12 @@ class LLM:
 
     # -- starting and ending -------------------------------------------------------------------
 
-    async def _connect(self, draft_count: int) -> Coordinator:
-        """A coordinator over the running workers."""
-        addresses = [partial(self._launcher.address, "draft", index) for index in range(draft_count)]
-        target = partial(self._launcher.address, "target", 0)
-        coordinator = Coordinator(target, addresses, self._reader.tokenizer, self.config.max_requests)
-        await coordinator.start()
-        for name, details in (await coordinator.info()).items():
-            self._say(f"{name}: {details['summary']}")
-        return coordinator
-
     async def _disconnect(self) -> None:
-        """End the streams, and let what gRPC still does for them end too."""
-        if hasattr(self, "_coordinator"):
-            await self._coordinator.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        if others:
-            await asyncio.wait(others, timeout=CLOSE_SECONDS_MAX)
+        await self._engine.disconnect()
+        await end_other_tasks(CLOSE_SECONDS_MAX)
 
     def _run_loop(self) -> None:
-        if self._io_cores:
-            with suppress(DeviceError):  # cores that went away meanwhile cost speed, not the engine
-                pin_thread(self._io_cores)
+        self._engine.pin_this_thread()
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
@@ -230,7 +209,7 @@ class LLM:
             self._loop.close()
         finally:
             self._closed = True
-            self._launcher.close()
+            self._engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -239,25 +218,3 @@ class LLM:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
-        raise InputError("prompts", prompts, "give text, a list of token ids, or a list of such prompts")
-    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
-        return [prompts]  # type: ignore[list-item]
-    return list(prompts)  # type: ignore[arg-type]
-
-
-def _settings_for(
-    prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None
-) -> list[SamplingParams]:
-    if params is None or isinstance(params, SamplingParams):
-        return [params or SamplingParams()] * len(prompts)
-    if not isinstance(params, Sequence) or not all(isinstance(setting, SamplingParams) for setting in params):
-        raise InputError("params", params, "give SamplingParams(...), or a list of them")
-    if len(params) != len(prompts):
-        raise InputError(
-            "params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt"
-        )
-    return list(params)

@@ -1,10 +1,12 @@
 """Prompts before anything is started: read and checked with tokenizer and configurations alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedConfig
 
+from amusd.batches import Prompt
 from amusd.config import RANDOM_DRAFT, EngineConfig
 from amusd.coordinator.admission import check_request
 from amusd.errors import InputError, ModelError
@@ -13,7 +15,7 @@ from amusd.models.loading import ModelSpec, check_options, default_context, load
 from amusd.models.vocabulary import check_vocabularies
 from amusd.params import SamplingParams
 
-Prompt = str | Sequence[int]
+__all__ = ["Prompt", "PromptReader"]
 
 
 class PromptReader:
@@ -47,8 +49,8 @@ class PromptReader:
             raise ModelError(
                 f"target: {target.name}: its tokenizer has no tokenizer.json; give a model that has one"
             )
-        if config.draft is not None:
-            self._check_draft(config.draft, model)
+        for draft in config.model_drafts:
+            self._check_draft(draft, model)
         check_options(target, model, config.max_model_len)
         self.vocabulary_size = min(len(self.tokenizer), text_config(model).vocab_size)
         self.length_max = config.max_model_len or default_context(model)
@@ -89,10 +91,28 @@ class PromptReader:
         if not self.tokenizer.chat_template:
             remedy = "the tokenizer has no chat template: leave --chat out, or use a chat model"
             raise InputError("chat", self.config.target, remedy)
+        return self.read_messages([{"role": "user", "content": message}])
+
+    def read_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The token ids that the tokenizer's chat template makes of a conversation.
+
+        Args:
+            messages: each with a role and its content; the answer to come is the assistant's.
+
+        Raises:
+            InputError: the tokenizer has no chat template, or its template refuses the conversation.
+        """
+        if not self.tokenizer.chat_template:
+            remedy = "its tokenizer has no chat template: use a chat model, or serve it with --chat-template"
+            raise InputError("messages", self.config.target, remedy)
         # As ids, not as text: encoding the text again would add a second beginning-of-text token.
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            roles = "roles " + ", ".join(message["role"] for message in messages)
+            raise InputError("messages", roles, f"the chat template refuses them: {error}") from None
         return self._encode(text, special=False)
 
     def check(self, tokens: Sequence[int], params: SamplingParams) -> None:
@@ -107,6 +127,7 @@ class PromptReader:
             vocabulary_size=self.vocabulary_size,
             length_max=self.length_max,
             positions=self._positions,
+            in_process=self.config.launcher == "inprocess",
         )
 
     def _encode(self, text: str, *, special: bool) -> list[int]:

@@ -1,4 +1,4 @@
-"""Fail when a process whose environment carries AMUSD_TEST_RUN=MARK is still alive.
+"""Fail when a process whose environment carries TEST_RUN_OF_AMUSD=MARK is still alive.
 
 Ray's daemons end a moment after the run that started them, hence the deadline.
 
@@ -20,7 +20,7 @@ def marked_processes(mark: str) -> list[psutil.Process]:
         try:
             if process.status() == psutil.STATUS_ZOMBIE or process.pid == psutil.Process().pid:
                 continue
-            if process.environ().get("AMUSD_TEST_RUN") == mark:
+            if process.environ().get("TEST_RUN_OF_AMUSD") == mark:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

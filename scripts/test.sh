@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
-prepare_environment test,dev,bench
+prepare_environment test,dev,serve,bench
 cd "$root"
 
 say "lint (ruff)"
@@ -19,7 +19,7 @@ say "tests (pytest)"
 # Every process that the tests start inherits the mark, so whatever outlives them is found by it.
 mark="$$-$(date +%s)"
 status=0
-AMUSD_TEST_RUN="$mark" "$python" -m pytest "$@" || status=$?
+TEST_RUN_OF_AMUSD="$mark" "$python" -m pytest "$@" || status=$?
 say "processes left behind"
 "$python" scripts/check_left_behind.py "$mark" || status=1
 if ((status)); then

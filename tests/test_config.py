@@ -37,7 +37,15 @@ def test_another_target_alone_needs_no_draft() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"target": "a/b", "draft": "c/d"}, {"draft": "none"}, {"mode": "alone"}]
+    "values",
+    [
+        {},
+        {"target": "a/b", "draft": "c/d"},
+        {"draft": "none"},
+        {"mode": "alone"},
+        {"draft": ["demo", "prompt-lookup"]},
+        {"draft": ["a", "b"], "draft_devices": ["cpu:1", "cpu:2"]},
+    ],
 )
 def test_a_dumped_configuration_reads_back_the_same(values: dict[str, Any]) -> None:
     config = EngineConfig(**values)
@@ -52,6 +60,17 @@ def test_a_dumped_configuration_reads_back_the_same(values: dict[str, Any]) -> N
         ({"target": "some/model"}, "draft"),
         ({"draft": ""}, "draft"),
         ({"draft": None, "mode": "sync"}, "mode"),
+        ({"draft": ["demo", "none"]}, "draft"),
+        ({"draft": ["demo", "ngram"], "rule": "rrs"}, "rule"),
+        ({"draft": "prompt-lookup", "rule": "spechub"}, "rule"),
+        ({"draft": ["ngram", "ngram:notes.txt"]}, "draft"),
+        ({"draft": ["demo", "phrases", "phrases"]}, "draft"),
+        ({"draft": "phrases"}, "draft"),
+        ({"draft": ["phrases", "prompt-lookup"]}, "draft"),
+        ({"draft": "ngram:"}, "draft"),
+        ({"draft": ["demo", 3]}, "draft"),
+        ({"draft": ["demo", "demo-small"], "draft_devices": ["cpu:1", "cpu:2", "cpu:3"]}, "draft_devices"),
+        ({"draft": "demo", "draft_devices": ["cpu:1", "tpu:2"]}, "draft_devices"),
         ({"draft": "none", "mode": "async"}, "mode"),
         ({"mode": "fast"}, "mode"),
         ({"mode": None}, "mode"),
@@ -128,6 +147,33 @@ def test_unknown_option_without_a_near_one_lists_them_all() -> None:
 def test_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         EngineConfig().mode = "sync"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("draft", "models", "lookups"),
+    [
+        ("demo", ("demo",), ()),
+        (["demo"], ("demo",), ()),
+        ("prompt-lookup", (), ("prompt-lookup",)),
+        (["ngram:a/b.txt", "demo", "prompt-lookup"], ("demo",), ("ngram:a/b.txt", "prompt-lookup")),
+        (["demo", "phrases", "./ngram"], ("demo", "./ngram"), ("phrases",)),
+        (["none"], (), ()),
+    ],
+)
+def test_drafts_are_models_and_lookups(draft: Any, models: tuple[str, ...], lookups: tuple[str, ...]) -> None:
+    config = EngineConfig(draft=draft)
+    assert (config.model_drafts, config.lookups) == (models, lookups)
+    assert sorted(config.drafts) == sorted(models + lookups)
+    assert (config.mode == "alone") == (not config.drafts)
+
+
+def test_a_lookup_needs_no_device_of_its_own() -> None:
+    assert EngineConfig(draft="prompt-lookup", draft_devices="cpu:1").draft_devices is None
+
+
+def test_another_target_decodes_with_a_lookup_and_no_draft_model() -> None:
+    config = EngineConfig(target="some/model", draft="prompt-lookup")
+    assert (config.mode, config.model_drafts) == ("async", ())
 
 
 def test_the_configuration_and_the_rules_agree_on_names_and_on_what_they_need() -> None:

@@ -84,7 +84,7 @@ def test_shell_scripts_parse(script: Path) -> None:
 def test_a_process_left_behind_is_found_by_its_mark() -> None:
     marked_processes = runpy.run_path(str(ROOT / "scripts" / "check_left_behind.py"))["marked_processes"]
     mark = f"test-{os.getpid()}"
-    environment = os.environ | {"AMUSD_TEST_RUN": mark}
+    environment = os.environ | {"TEST_RUN_OF_AMUSD": mark}
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment)
     assert [found.pid for found in marked_processes(mark)] == [process.pid]
     process.communicate()

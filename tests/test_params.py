@@ -8,8 +8,11 @@ import pytest
 
 from amusd.errors import InputError
 from amusd.params import (
+    BAD_WORDS_MAX,
     LOGIT_BIASES_MAX,
+    LOGPROBS_MAX,
     SEED_LIMIT,
+    SEQUENCES_MAX,
     STOP_CHARACTERS_MAX,
     STOP_STRINGS_MAX,
     STOP_TOKENS_MAX,
@@ -70,6 +73,26 @@ BAD = [
     ("logit_bias", [1]),
     ("logit_bias", dict.fromkeys(range(LOGIT_BIASES_MAX + 1), 1.0)),
     ("temprature", 0.5),
+    ("n", 0),
+    ("n", True),
+    ("n", SEQUENCES_MAX + 1),
+    ("typical_p", 0.0),
+    ("typical_p", 1.01),
+    ("include_stop_str_in_output", "yes"),
+    ("skip_special_tokens", None),
+    ("allowed_token_ids", []),
+    ("allowed_token_ids", [-1]),
+    ("allowed_token_ids", ["a"]),
+    ("bad_words", [""]),
+    ("bad_words", ["a"] * (BAD_WORDS_MAX + 1)),
+    ("bad_words_ids", [[]]),
+    ("bad_words_ids", [3]),
+    ("logprobs", -1),
+    ("logprobs", True),
+    ("logprobs", LOGPROBS_MAX + 1),
+    ("prompt_logprobs", -1),
+    ("prompt_logprobs", 1.0),
+    ("logits_processors", [3]),
 ]
 
 
@@ -104,6 +127,13 @@ def test_a_bad_value_is_refused_in_one_line_that_names_field_value_and_remedy(fi
         ("frequency_penalty", 2.0),
         ("repetition_penalty", 3.0),
         ("logit_bias", {0: -100.0, 5: 100}),
+        ("n", SEQUENCES_MAX),
+        ("typical_p", 1e-9),
+        ("typical_p", 1),
+        ("max_tokens", None),
+        ("allowed_token_ids", (0,)),
+        ("logprobs", 0),
+        ("prompt_logprobs", LOGPROBS_MAX),
     ],
 )
 def test_the_ends_of_each_range_are_allowed(field, value):
@@ -119,6 +149,10 @@ def test_the_defaults_are_those_of_vllm():
     assert not params.stop_token_ids
     assert not params.logit_bias
     assert not params.ignore_eos
+    assert (params.n, params.typical_p, params.skip_special_tokens) == (1, 1.0, True)
+    assert (params.logprobs, params.prompt_logprobs, params.allowed_token_ids) == (None, None, None)
+    assert not params.include_stop_str_in_output
+    assert params.bad_words == params.bad_words_ids == params.logits_processors == ()
 
 
 def test_a_lone_stop_string_is_a_list_of_one():
@@ -126,7 +160,8 @@ def test_a_lone_stop_string_is_a_list_of_one():
 
 
 def test_none_is_empty_where_vllm_has_none():
-    assert SamplingParams(stop=None, stop_token_ids=None, logit_bias=None) == SamplingParams()
+    lists = dict.fromkeys(("stop", "stop_token_ids", "logit_bias", "bad_words", "logits_processors"))
+    assert SamplingParams(**lists) == SamplingParams()
     assert SamplingParams.from_dict({"logit_bias": None}).logit_bias == {}
 
 
@@ -143,7 +178,9 @@ def test_the_object_cannot_change():
 FULL = SamplingParams(
     temperature=0.7, top_k=5, top_p=0.9, min_p=0.1, seed=3, max_tokens=9, min_tokens=2, stop=["a", "\n"],
     stop_token_ids=[7, 8], ignore_eos=True, presence_penalty=0.1, frequency_penalty=-0.2,
-    repetition_penalty=1.1, logit_bias={3: -1.5, 40: 2.0},
+    repetition_penalty=1.1, logit_bias={3: -1.5, 40: 2.0}, n=2, typical_p=0.8, bad_words=["no"],
+    bad_words_ids=[[4, 5], [6]], allowed_token_ids=[3, 4], logprobs=0, prompt_logprobs=5,
+    include_stop_str_in_output=True, skip_special_tokens=False,
 )  # fmt: skip
 
 
@@ -158,5 +195,28 @@ def test_the_wire_form_is_checked_like_any_other_input():
         SamplingParams.from_dict({"top_p": 2.0})
     with pytest.raises(InputError, match=r"^logit_bias: "):
         SamplingParams.from_dict({"logit_bias": {"x": 1.0}})
-    with pytest.raises(InputError, match=r"^n: 2: unknown"):
-        SamplingParams.from_dict({"n": 2})
+    with pytest.raises(InputError, match=r"^best_of: 2: unknown"):
+        SamplingParams.from_dict({"best_of": 2})
+
+
+def test_several_greedy_outputs_would_be_one_and_the_same():
+    with pytest.raises(InputError, match=r"^n: 2: at temperature 0"):
+        SamplingParams(n=2, temperature=0)
+
+
+def test_min_tokens_may_be_anything_where_max_tokens_is_what_the_model_holds():
+    assert SamplingParams(max_tokens=None, min_tokens=500).min_tokens == 500
+
+
+def test_python_functions_never_get_into_the_wire_form():
+    params = SamplingParams(logits_processors=[lambda ids, scores: scores], top_k=3)
+    assert params.to_dict() == {"top_k": 3}
+
+
+def test_every_token_id_that_a_field_names_is_listed_for_checking():
+    assert FULL.token_ids() == {
+        "stop_token_ids": (7, 8),
+        "logit_bias": (3, 40),
+        "allowed_token_ids": (3, 4),
+        "bad_words_ids": (4, 5, 6),
+    }

@@ -89,5 +89,5 @@ def test_chat_without_a_template_is_refused(reader):
 def test_an_engine_refuses_what_the_configurations_tell_before_it_starts_anything(
     options, message, monkeypatch
 ):
-    monkeypatch.setattr("amusd.llm.launcher_for", lambda config: pytest.fail("a launcher was made"))
+    monkeypatch.setattr("amusd.hosting.launcher_for", lambda config: pytest.fail("a launcher was made"))
     assert refusal(lambda: LLM(**options)).startswith(message)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from amusd.config import EMBEDDED_MODEL, SPECULATIVE_TOKENS_MAX, EngineConfig
+from amusd.config import EMBEDDED_MODEL, SPECULATIVE_TOKENS_MAX, EngineConfig, is_lookup
 from amusd.devices import DeviceSpec, available, check_devices, default_devices, parse_device
 from amusd.errors import InputError
 from amusd.params import SamplingParams
@@ -105,6 +105,9 @@ class BenchSettings:
         if not self.drafts or len(set(self.drafts)) < len(self.drafts):
             raise InputError("--draft", ", ".join(self.drafts), "give each draft once, and at least one")
         for draft in self.drafts:
+            if is_lookup(draft):
+                remedy = "it has no model to time; scripts/compare_drafters.py measures drafters without one"
+                raise InputError("--draft", draft, remedy)
             EngineConfig(target=self.target, draft=draft, dtype=self.dtype, widen=self.widen)
             if draft == "none":
                 raise InputError("--draft", draft, "the benchmark needs one; leave alone out to skip it")

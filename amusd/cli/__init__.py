@@ -1,4 +1,4 @@
-"""The command line: `amusd generate`, `amusd simulate`, `amusd doctor`, `amusd worker`."""
+"""The command line: `amusd generate`, `serve`, `chat`, `bench`, `simulate`, `doctor` and `worker`."""
 
 from amusd.cli.app import main
 

@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 
 from amusd import __version__
-from amusd.cli import bench_options, options, simulation_options
+from amusd.cli import bench_options, chat_options, options, serve_options, simulation_options
 from amusd.errors import AmusdError, InputError
 
+COMMANDS = ("generate", "serve", "chat", "doctor", "simulate", "bench")
 EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
 
 app = typer.Typer(
@@ -76,13 +77,23 @@ def generate(
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,
     max_requests: options.MaxRequests = None,
-    max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     min_p: options.MinP = None,
+    typical_p: options.TypicalP = None,
     seed: options.Seed = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    presence_penalty: options.PresencePenalty = None,
+    frequency_penalty: options.FrequencyPenalty = None,
+    bad_word: options.BadWord = None,
+    max_tokens: options.MaxTokens = 256,
+    min_tokens: options.MinTokens = None,
     stop: options.Stop = None,
+    include_stop_str_in_output: options.IncludeStop = False,
+    ignore_eos: options.IgnoreEos = False,
+    n: options.Sequences = None,
+    logprobs: options.Logprobs = None,
     json: options.Json = False,
     trace: options.Trace = None,
     debug: options.Debug = False,
@@ -124,8 +135,18 @@ def generate(
             top_k=top_k,
             top_p=top_p,
             min_p=min_p,
+            typical_p=typical_p,
             seed=seed,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            bad_words=bad_word or None,
+            min_tokens=min_tokens,
             stop=stop or None,
+            include_stop_str_in_output=include_stop_str_in_output,
+            ignore_eos=ignore_eos,
+            n=n,
+            logprobs=logprobs,
         ),
         as_json=json,
         trace=inputs.check_writable("--trace", trace),
@@ -133,6 +154,134 @@ def generate(
     from amusd.cli.generate import run
 
     run(job)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+amusd serve --launcher local
+amusd serve --target Qwen/Qwen3-8B --draft Qwen/Qwen3-0.6B --host 0.0.0.0 --api-key SECRET
+amusd serve --config serve.yaml --max-queue 200
+AMUSD_PORT=9000 amusd serve --speculative-config '{"model": "demo-large", "num_speculative_tokens": 5}'"""
+)
+def serve(
+    config: serve_options.ConfigFile = None,
+    host: serve_options.Host = None,
+    port: serve_options.Port = None,
+    grpc_port: serve_options.GrpcPort = None,
+    served_model_name: serve_options.ServedModelName = None,
+    api_key: serve_options.ApiKey = None,
+    ssl_certfile: serve_options.SslCertfile = None,
+    ssl_keyfile: serve_options.SslKeyfile = None,
+    chat_template: serve_options.ChatTemplate = None,
+    max_queue: serve_options.MaxQueue = None,
+    drain_seconds: serve_options.DrainSeconds = None,
+    target: options.Target = None,
+    draft: options.Draft = None,
+    widen: options.Widen = None,
+    dtype: options.DType = None,
+    revision: options.Revision = None,
+    draft_revision: options.DraftRevision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    target_devices: options.TargetDevices = None,
+    draft_devices: options.DraftDevices = None,
+    share_gpu: options.ShareGpu = False,
+    launcher: options.Launcher = None,
+    ray_address: options.RayAddress = None,
+    mode: options.Mode = None,
+    verify: options.Verify = None,
+    rule: options.Rule = None,
+    num_speculative_tokens: options.NumSpeculativeTokens = None,
+    speculative_config: serve_options.SpeculativeConfig = None,
+    max_model_len: options.MaxModelLen = None,
+    max_requests: options.MaxRequests = None,
+    statistics_seconds: serve_options.StatisticsSeconds = None,
+    vllm_metrics: serve_options.VllmMetrics = None,
+    log_format: serve_options.LogFormat = None,
+    debug: options.Debug = False,
+) -> None:
+    """Serve the target's text over gRPC and an OpenAI-compatible HTTP interface.
+
+    Each option is also a key of the YAML file and an environment variable: AMUSD_MAX_QUEUE is --max-queue.
+    SIGTERM drains: no new requests, live ones may finish. Python: amusd.Client("host:8001").
+    """
+    from amusd.cli.serving import run_server
+
+    flags = {
+        "host": host,
+        "port": port,
+        "grpc_port": grpc_port,
+        "served_model_name": served_model_name,
+        "api_key": tuple(api_key) if api_key else None,
+        "ssl_certfile": ssl_certfile,
+        "ssl_keyfile": ssl_keyfile,
+        "chat_template": chat_template,
+        "max_queue": max_queue,
+        "drain_seconds": drain_seconds,
+        "target": target,
+        "draft": draft or None,
+        "widen": widen,
+        "dtype": dtype,
+        "revision": revision,
+        "draft_revision": draft_revision,
+        "trust_remote_code": trust_remote_code or None,
+        "target_devices": target_devices,
+        "draft_devices": draft_devices or None,
+        "share_gpu": share_gpu or None,
+        "launcher": launcher,
+        "ray_address": ray_address,
+        "mode": mode,
+        "verify": verify,
+        "rule": rule,
+        "num_speculative_tokens": num_speculative_tokens,
+        "speculative_config": speculative_config,
+        "max_model_len": max_model_len,
+        "max_requests": max_requests,
+        "statistics_seconds": statistics_seconds,
+        "vllm_metrics": vllm_metrics,
+        "log_format": log_format,
+        "debug": debug or None,
+    }
+    run_server({name: value for name, value in flags.items() if value is not None}, config)
+
+
+@app.command(
+    epilog="""[bold]Examples[/bold]
+amusd chat
+amusd chat localhost:8001 --api-key SECRET --temperature 0.7
+echo 'def fibonacci(n):' | amusd chat --max-tokens 64 --system 'Write Python.'"""
+)
+def chat(
+    address: chat_options.Address = "127.0.0.1:8001",
+    system: chat_options.System = None,
+    api_key: chat_options.Key = None,
+    tls: chat_options.Tls = None,
+    max_tokens: options.MaxTokens = 256,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    debug: options.Debug = False,
+) -> None:
+    """Talk to a server in the terminal.
+
+    ADDRESS is that of the server's gRPC side. The conversation goes through the server's chat template.
+    """
+    from amusd.cli import inputs
+
+    params = inputs.read_sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=stop or None,
+    )
+    from amusd.cli.chat import run
+
+    run(address, api_key, tls, params, system)
 
 
 @app.command()
@@ -232,7 +381,7 @@ def bench(
     widen: bench_options.BenchWiden = None,
     dtype: options.DType = None,
     target_devices: options.TargetDevices = None,
-    draft_devices: options.DraftDevices = None,
+    draft_devices: options.DraftDevice = None,
     out: bench_options.Out = None,
     show: bench_options.ShowAgain = None,
     debug: bench_options.Tracebacks = False,
@@ -300,7 +449,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(app(given or ["--help"], prog_name="amusd", standalone_mode=False) or 0)
     except typer.TyperException as error:
         what = error.format_message().rstrip(".")
-        command = f" {given[0]}" if given[0] in ("generate", "doctor", "simulate", "bench") else ""
+        command = f" {given[0]}" if given[0] in COMMANDS else ""
         return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
     except AmusdError as error:
         return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)

@@ -63,10 +63,11 @@ def _devices() -> Lines:
 
 def _tokenizers(engine: EngineConfig) -> Lines:
     size = len(PromptReader(engine).tokenizer)
-    if engine.draft in (None, RANDOM_DRAFT):
+    models = [draft for draft in engine.model_drafts if draft != RANDOM_DRAFT]
+    if not models:
         yield 0, f"{engine.target}: {size} tokens; there is no draft to compare with"
-    else:
-        yield 0, f"{engine.target} and {engine.draft} give the same text to each of {size} tokens"
+    for draft in models:
+        yield 0, f"{engine.target} and {draft} give the same text to each of {size} tokens"
 
 
 def _workers(engine: EngineConfig) -> Lines:
@@ -74,21 +75,25 @@ def _workers(engine: EngineConfig) -> Lines:
     with LLM.from_reader(PromptReader(engine)) as llm:
         info = llm.info()
     yield from describe(info)
-    if engine.draft is None or engine.draft == RANDOM_DRAFT:
-        return
     # Drafts take shapes that need not agree, so their workers check nothing: what the device can do is asked
     # of the same model as a target there, in place of the draft.
-    swapped = {"target_devices": info["draft 0"]["device"], "draft_devices": info["target"]["device"]}
-    roles = {
-        "target": resolve_name(engine.draft, "draft"),
-        "draft": RANDOM_DRAFT,
-        "revision": engine.draft_revision,
-    }
-    changed = {**roles, **swapped, "draft_revision": None, "widen": 0, "quantization_config": None}
-    config = EngineConfig(**{**engine.model_dump(), **changed})
-    with LLM.from_reader(PromptReader(config)) as llm:
-        check = llm.info()["target"]["self_check"]
-    yield from describe({"draft's device, with the draft as a target": {"self_check": check}})
+    for index, draft in enumerate(engine.model_drafts):
+        if draft == RANDOM_DRAFT:
+            continue
+        swapped = {
+            "target_devices": info[f"draft {index}"]["device"],
+            "draft_devices": info["target"]["device"],
+        }
+        roles = {
+            "target": resolve_name(draft, "draft"),
+            "draft": RANDOM_DRAFT,
+            "revision": engine.draft_revision,
+        }
+        changed = {**roles, **swapped, "draft_revision": None, "widen": 0, "quantization_config": None}
+        config = EngineConfig(**{**engine.model_dump(), **changed})
+        with LLM.from_reader(PromptReader(config)) as llm:
+            check = llm.info()["target"]["self_check"]
+        yield from describe({f"device of draft {index}, with {draft} as a target": {"self_check": check}})
 
 
 def describe(values: Mapping[str, object], depth: int = 0) -> Lines:

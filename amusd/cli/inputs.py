@@ -25,14 +25,22 @@ class Job:
     as_json: bool
     trace: Path | None
 
+    def __post_init__(self) -> None:
+        if self.params.logprobs is not None and not self.as_json:
+            raise InputError("--logprobs", self.params.logprobs, "only --json shows them; add it")
+
 
 def read_engine(**options: Any) -> EngineConfig:
-    """The engine that the given options make; None and False mean not given.
+    """The engine that the given options make; None, False and empty lists mean not given.
 
     Raises:
         InputError: as `EngineConfig` does.
     """
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value is not False and value != []
+    }
     return EngineConfig(**given)
 
 
@@ -40,10 +48,11 @@ def read_sampling(**options: Any) -> SamplingParams:
     """Sampling parameters from the options that were given; None means not given.
 
     Raises:
-        InputError: as `SamplingParams` does, and for a stop string that is not text.
+        InputError: as `SamplingParams` does, and for a stop string or bad word that is not text.
     """
-    for text in options.get("stop") or ():
-        _check_text("stop", text)
+    for name in ("stop", "bad_words"):
+        for text in options.get(name) or ():
+            _check_text(name, text)
     return SamplingParams(**{name: value for name, value in options.items() if value is not None})
 
 

@@ -24,7 +24,8 @@ def whole_number(text: str) -> int:
         raise typer.BadParameter(f"{text}: give a whole number") from None
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """Parse an option's value."""
     try:
         return float(text)
     except ValueError:
@@ -37,7 +38,7 @@ def flag(panel: str, name: str, *, help: str) -> Any:
 
 
 _PROMPT, MODELS, _PLACES = "Prompt", "Models", "Where it runs"
-_DECODING, _SAMPLING, OUTPUT = "Decoding", "Sampling", "Output"
+_DECODING, _SAMPLING, _ENDING, OUTPUT = "Decoding", "Sampling", "When it ends", "Output"
 
 Prompt = Annotated[
     str | None,
@@ -63,13 +64,14 @@ Target = Annotated[
     ),
 ]
 Draft = Annotated[
-    str | None,
+    list[str] | None,
     option(
         MODELS,
         "--draft",
-        metavar="MODEL|none",
+        metavar="DRAFT",
         default="demo",
-        help="The model that guesses: id, path, demo, demo-small, demo-large; none for the target alone.",
+        help="What guesses: a model (id, path, demo, demo-small, demo-large), prompt-lookup, ngram,"
+        " ngram:FILE, phrases, none; may be repeated.",
     ),
 ]
 Widen = Annotated[
@@ -108,6 +110,15 @@ TargetDevices = Annotated[
     ),
 ]
 DraftDevices = Annotated[
+    list[str] | None,
+    option(
+        _PLACES,
+        "--draft-devices",
+        metavar="DEVICES",
+        help="The same for the draft; once for each model that drafts.",
+    ),
+]
+DraftDevice = Annotated[
     str | None, option(_PLACES, "--draft-devices", metavar="DEVICES", help="The same for the draft.")
 ]
 ShareGpu = Annotated[bool, flag(_PLACES, "--share-gpu", help="Let both models share a GPU (local launcher).")]
@@ -199,7 +210,7 @@ MaxRequests = Annotated[
 MaxTokens = Annotated[
     int,
     option(
-        _SAMPLING,
+        _ENDING,
         "--max-tokens",
         parser=whole_number,
         metavar="N",
@@ -212,7 +223,7 @@ Temperature = Annotated[
     option(
         _SAMPLING,
         "--temperature",
-        parser=_number,
+        parser=number,
         metavar="T",
         default="1.0",
         help="0 takes the most likely token each time.",
@@ -234,7 +245,7 @@ TopP = Annotated[
     option(
         _SAMPLING,
         "--top-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="1.0",
         help="Keep the most likely that sum to P.",
@@ -245,7 +256,7 @@ MinP = Annotated[
     option(
         _SAMPLING,
         "--min-p",
-        parser=_number,
+        parser=number,
         metavar="P",
         default="0.0",
         help="Drop what is less likely than P times the likeliest.",
@@ -261,14 +272,101 @@ Seed = Annotated[
         help="Same seed, same text; without it one is drawn and reported.",
     ),
 ]
-Stop = Annotated[
+TypicalP = Annotated[
+    float | None,
+    option(
+        _SAMPLING,
+        "--typical-p",
+        parser=number,
+        metavar="P",
+        default="1.0",
+        help="Keep the most typical that sum to P.",
+    ),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    option(
+        _SAMPLING,
+        "--repetition-penalty",
+        parser=number,
+        metavar="X",
+        default="1.0",
+        help="Above 1: less of what prompt and output hold.",
+    ),
+]
+PresencePenalty = Annotated[
+    float | None,
+    option(
+        _SAMPLING,
+        "--presence-penalty",
+        parser=number,
+        metavar="X",
+        default="0.0",
+        help="Above 0: less of what the output holds.",
+    ),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    option(
+        _SAMPLING,
+        "--frequency-penalty",
+        parser=number,
+        metavar="X",
+        default="0.0",
+        help="The same, for each time that it does.",
+    ),
+]
+BadWord = Annotated[
     list[str] | None,
-    option(_SAMPLING, "--stop", metavar="TEXT", help="End before this text; may be given several times."),
+    option(_SAMPLING, "--bad-word", metavar="TEXT", help="Never write this; may be given several times."),
 ]
 
+Stop = Annotated[
+    list[str] | None,
+    option(_ENDING, "--stop", metavar="TEXT", help="End before this text; may be given several times."),
+]
+IncludeStop = Annotated[bool, flag(_ENDING, "--include-stop-str-in-output", help="End with it instead.")]
+MinTokens = Annotated[
+    int | None,
+    option(
+        _ENDING,
+        "--min-tokens",
+        parser=whole_number,
+        metavar="N",
+        default="0",
+        help="Shortest output, in tokens.",
+    ),
+]
+IgnoreEos = Annotated[bool, flag(_ENDING, "--ignore-eos", help="Go on where the model would end.")]
+
+Sequences = Annotated[
+    int | None,
+    option(
+        OUTPUT,
+        "--n",
+        parser=whole_number,
+        metavar="N",
+        default="1",
+        help="Different outputs of the same prompt, one after the other.",
+    ),
+]
+Logprobs = Annotated[
+    int | None,
+    option(
+        OUTPUT,
+        "--logprobs",
+        parser=whole_number,
+        metavar="K",
+        help="With --json: log-probabilities of each token and of the K likeliest beside it.",
+    ),
+]
 Json = Annotated[
     bool,
-    flag(OUTPUT, "--json", help="Print one JSON object: text, token_ids, finish_reason, seed, metrics."),
+    flag(
+        OUTPUT,
+        "--json",
+        help="Print one JSON object an output: text, token_ids, finish_reason, seed, metrics.",
+    ),
 ]
 Trace = Annotated[
     Path | None,

@@ -6,6 +6,7 @@ The text, or the object, goes to the standard output; everything said about it t
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Protocol
 
 from rich.color import ColorSystem
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q
-from amusd.outputs import Chunk, RequestOutput
+from amusd.outputs import Chunk, DrafterMetrics, RequestOutput
 
 DRAFTED_STYLE, OWN_STYLE = Style(color="green"), Style(bold=True)
 
@@ -94,7 +95,7 @@ class PlainScreen:
         print(chunk.text, end="", flush=True)
 
     def finish(self, output: RequestOutput) -> None:
-        """End the last line and print the summary."""
+        """End the last line and print the summary; another output may follow."""
         print(flush=True)
         for name, value in summary(output, alone=self._alone, rule=self._rule):
             self.tell(f"{name}: {value}")
@@ -168,24 +169,38 @@ def summary(output: RequestOutput, *, alone: bool, rule: str = "race") -> list[t
         return rows
     if rule in RULES_WITH_Q:
         rows.append((f"rule {rule}", IN_DISTRIBUTION))
-    return [
-        *rows,
+    rows += [
         ("acceptance rate (TAR)", f"{metrics.acceptance_rate:.1%}"),
         ("mean acceptance length", f"{metrics.mean_acceptance_length:.2f} tokens"),
+        *((f"through {each.name}", _credit(each)) for each in metrics.drafters if len(metrics.drafters) > 1),
         ("rollbacks", f"{metrics.rollbacks}"),
         ("foreseen corrections", f"{metrics.foreseen_corrections}"),
         ("stale nodes", f"{metrics.stale_nodes}"),
-        ("both sides computed", f"{metrics.overlap:.1%} of the decode time"),
-        ("both usefully", f"{metrics.useful_overlap:.1%} of the decode time"),
     ]
+    if metrics.overlap is not None and metrics.useful_overlap is not None:
+        rows += [
+            ("both sides computed", f"{metrics.overlap:.1%} of the decode time"),
+            ("both usefully", f"{metrics.useful_overlap:.1%} of the decode time"),
+        ]
+    return rows
+
+
+def _credit(drafter: DrafterMetrics) -> str:
+    """What came of one of several drafters."""
+    return f"{drafter.accepted} of {drafter.verified} verified accepted, {drafter.accepted_alone} its alone"
 
 
 def _as_object(output: RequestOutput) -> dict[str, object]:
     """What `--json` prints."""
-    return {
+    found: dict[str, object] = {
         "text": output.text,
         "token_ids": list(output.token_ids),
         "finish_reason": output.finish_reason,
         "seed": output.seed,
         "metrics": output.metrics.to_dict(),
     }
+    if output.logprobs is not None:
+        found["logprobs"] = [
+            {token: asdict(logprob) for token, logprob in row.items()} for row in output.logprobs
+        ]
+    return found

@@ -13,6 +13,7 @@ def check_request(
     vocabulary_size: int,
     length_max: int,
     positions: int | None = None,
+    in_process: bool = False,
 ) -> None:
     """Refuse what cannot be decoded.
 
@@ -20,6 +21,7 @@ def check_request(
         tokens: of the prompt.
         length_max: most tokens of prompt and output together.
         positions: most that the model has, for the remedy; None where it is not known.
+        in_process: whether the target runs in this process, where alone it can call Python functions.
 
     Raises:
         InputError: names the field and what is wrong with it.
@@ -31,11 +33,22 @@ def check_request(
         more = "that is all the model has" if whole else "or raise max_model_len"
         remedy = f"at most {length_max - 1} leave room for output: shorten it, {more}"
         raise InputError("prompt", f"{len(tokens)} tokens", remedy)
-    for field, ids in (
-        ("prompt", tokens),
-        ("stop_token_ids", params.stop_token_ids),
-        ("logit_bias", list(params.logit_bias)),
-    ):
+    for field, ids in {"prompt": tokens, **params.token_ids()}.items():
         bad = next((t for t in ids if type(t) is not int or not 0 <= t < vocabulary_size), None)
         if bad is not None:
             raise InputError(field, f"token {bad!r}", f"token ids are 0 to {vocabulary_size - 1}")
+    if params.logits_processors and not in_process:
+        remedy = "functions do not travel: use launcher inprocess, where the target runs in this process"
+        raise InputError("logits_processors", f"{len(params.logits_processors)} of them", remedy)
+    _check_choice(params)
+
+
+def _check_choice(params: SamplingParams) -> None:
+    """Refuse what leaves no token to choose from the beginning on."""
+    if params.allowed_token_ids is None:
+        return
+    bad = {word[0] for word in params.bad_words_ids if len(word) == 1}
+    early = set(params.stop_token_ids) if params.min_tokens else set()
+    if bad | early >= set(params.allowed_token_ids):
+        remedy = "bad words, or min_tokens and stop_token_ids, leave none of them: allow others too"
+        raise InputError("allowed_token_ids", list(params.allowed_token_ids[:8]), remedy)

@@ -6,20 +6,22 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from amusd.coordinator.admission import check_request
+from amusd.coordinator.answer import Answer
+from amusd.coordinator.bad_words import bad_words_ids
 from amusd.coordinator.live import LiveRequest
+from amusd.coordinator.merging import merge
 from amusd.coordinator.metrics import request_metrics
 from amusd.coordinator.session import unreachable
 from amusd.coordinator.sessions import DraftSession, TargetSession
-from amusd.coordinator.text import TextStream
 from amusd.errors import AmusdError, WorkerError
 from amusd.orders import Order
-from amusd.outputs import Chunk, RequestOutput
-from amusd.params import SEED_LIMIT, SamplingParams
+from amusd.outputs import Chunk, RequestMetrics
+from amusd.params import SEED_LIMIT, ProcessorsOf, SamplingParams
 from amusd.speculation.ledger import Ledger
 from amusd.speculation.messages import RequestId
 from amusd.tracing import Track
@@ -47,6 +49,10 @@ class Coordinator:
     Args:
         target_address, draft_addresses: asked before every connection; see ``WorkerSession``.
         requests_max: requests decoded at once; more wait their turn, first come first served.
+        processors: where the target, in this very process, looks for requests' Python logits processors; None
+            if it is elsewhere.
+        traced: measure each request's overlap, for which the workers send their traces at its end: fine for
+            a few requests, too much for a server's many.
     """
 
     def __init__(
@@ -55,13 +61,18 @@ class Coordinator:
         draft_addresses: Sequence[Callable[[], str]],
         tokenizer: Any,
         requests_max: int,
+        processors: ProcessorsOf | None = None,
+        *,
+        traced: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         # Workers outlive coordinators and take an id for a request that they know: begin where nobody was.
         self._ids = itertools.count(secrets.randbits(31) << 32 | 1)
         self._live: dict[RequestId, LiveRequest] = {}
         self._places = asyncio.Semaphore(requests_max)
+        self._processors = processors
         self._failure: AmusdError | None = None
+        self._traced = traced
         self.target = TargetSession("target", target_address, self._fail, self._live, self._retarget)
         self.drafts = [
             DraftSession(f"draft {i}", address, self._note_lost_draft, self._live, target_address)
@@ -101,6 +112,24 @@ class Coordinator:
         """The target's, then each drafter's."""
         return [self.target, *self.drafts]
 
+    @property
+    def live_count(self) -> int:
+        """Requests that hold a place now."""
+        return len(self._live)
+
+    @property
+    def failure(self) -> AmusdError | None:
+        """Why no request can be decoded any more; None while it can."""
+        return self._failure
+
+    async def occupancy(self) -> dict[str, dict[str, int]]:
+        """What live requests hold in each worker that answers, by name: see ``Engine.occupancy``."""
+        found = {}
+        for session in self.sessions:
+            if (counts := await session.occupancy(INFO_TIMEOUT_SECONDS)) is not None:
+                found[session.name] = counts
+        return found
+
     async def info(self) -> dict[str, Any]:
         """Each worker that answers, by name: role, device, process id, round trip, model details."""
         found: dict[str, Any] = {}
@@ -125,23 +154,43 @@ class Coordinator:
     # -- requests ------------------------------------------------------------------------------
 
     async def stream(
-        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams
+        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams, *, speculative: bool = True
     ) -> AsyncGenerator[Chunk, None]:
-        """Decode one request; the last chunk carries the finished output.
+        """Decode one request; the last chunk of each of its outputs carries that output, finished.
+
+        Args:
+            speculative: False decodes it without drafts, beside others that have some.
 
         Raises:
             InputError: the prompt is empty, too long or not of this vocabulary.
             WorkerError: the target is gone for good.
         """
+        words = bad_words_ids(self.tokenizer, params.bad_words)
+        params = params.model_copy(update={"bad_words": (), "bad_words_ids": (*params.bad_words_ids, *words)})
         self.check(tokens, params)
+        seed = params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT)
+        others = params.model_copy(update={"prompt_logprobs": None})
+        orders = [self._order(tokens, others if index else params, seed, index) for index in range(params.n)]
+        outputs = [self._stream_one(prompt, order, speculative) for order in orders]
+        async with aclosing(merge(outputs) if params.n > 1 else outputs[0]) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _stream_one(
+        self, prompt: str | None, order: Order, speculative: bool
+    ) -> AsyncGenerator[Chunk, None]:
+        """One of a request's outputs."""
+        arrived_ns = time.monotonic_ns()
         async with self._places:
-            request = self._open(tokens, params)
+            request = self._open(order, arrived_ns, speculative)
             identity = request.order.request
             try:
                 async for chunk in self._follow(request, prompt):
                     yield chunk
             finally:
                 del self._live[identity]
+                if self._processors is not None:
+                    self._processors.pop(identity, None)
                 for session in self.sessions:
                     session.abort(identity)
 
@@ -156,58 +205,51 @@ class Coordinator:
             params,
             vocabulary_size=self.facts.vocabulary_size,
             length_max=self.facts.length_max,
+            in_process=self._processors is not None,
         )
 
-    def _open(self, tokens: Sequence[int], params: SamplingParams) -> LiveRequest:
-        if self._failure is not None:
-            raise self._failure
+    def _order(self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int) -> Order:
         ends = frozenset(params.stop_token_ids)
-        order = Order(
+        room = self.facts.length_max - len(tokens)
+        return Order(
             request=RequestId(next(self._ids)),
             tokens=tuple(tokens),
             prompt_length=len(tokens),
-            length_max=min(len(tokens) + params.max_tokens, self.facts.length_max),
+            length_max=len(tokens) + min(params.max_tokens or room, room),
             end_tokens=ends if params.ignore_eos else ends | self.facts.end_tokens,
-            seed=params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT),
-            sample_index=0,
+            seed=seed,
+            sample_index=index,
             params=params,
         )
-        request = LiveRequest(order, Ledger(order.request, order.tokens))
+
+    def _open(self, order: Order, arrived_ns: int, speculative: bool) -> LiveRequest:
+        if self._failure is not None:
+            raise self._failure
+        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns, speculative)
+        if self._processors is not None:
+            self._processors[order.request] = order.params.logits_processors
         self._live[order.request] = request
         for session in self.sessions:
             session.open(request)
-        for draft in self.drafts:
+        for draft in self.drafts if speculative else ():
             if (absence := draft.absence()) is not None:
                 request.note(f"{draft.name} {absence} at the start")
         return request
 
     async def _follow(self, request: LiveRequest, prompt: str | None) -> AsyncIterator[Chunk]:
         """Chunks as commits arrive, until the target or a stop string ends the request."""
-        text = TextStream(self.tokenizer, request.order.tokens, request.order.params.stop)
-        output: list[int] = []
+        answer = Answer(self.tokenizer, request)
         while True:
-            fresh = await request.next()
-            spans: list[tuple[str, bool]] = []
-            used = 0
-            for token, drafted in fresh:
-                output.append(token)
-                used += 1
-                spans += text.push(token, drafted)
-                if text.stopped:
-                    break
-            ended = text.stopped or request.finished
-            finished = None
-            if ended:
-                spans += text.finish()
-                if not request.finished:
-                    await self._stop(request)
-                reason = "stop" if text.stopped else str(request.ledger.final)
-                finished = await self._finish(request, prompt, text.text, output, reason)
-            tokens = tuple(token for token, _ in fresh[:used])
-            drafted_flags = tuple(drafted for _, drafted in fresh[:used])
-            yield Chunk("".join(s for s, _ in spans), tokens, drafted_flags, tuple(spans), finished)
-            if ended:
-                return
+            answer.add(await request.next())
+            if not (answer.stopped or request.finished):
+                yield answer.chunk(None)
+                continue
+            answer.end()
+            if not request.finished:
+                await self._stop(request)
+            metrics = await self._measure(request, len(answer.tokens))
+            yield answer.chunk(answer.output(prompt, self.facts.end_tokens, metrics))
+            return
 
     async def _stop(self, request: LiveRequest) -> None:
         """End a request whose text is complete; the target answers with its last commit and the counts."""
@@ -218,20 +260,14 @@ class Coordinator:
                 while not request.finished:
                     await request.next()
 
-    async def _finish(
-        self, request: LiveRequest, prompt: str | None, text: str, output: list[int], reason: str
-    ) -> RequestOutput:
-        target, drafts = await self.tracks(request.started_ns) if self.drafts else (Track("target"), [])
-        return RequestOutput(
-            prompt=prompt,
-            prompt_token_ids=request.order.tokens,
-            text=text,
-            token_ids=tuple(output),
-            finish_reason=reason,
-            seed=request.order.seed,
-            metrics=request_metrics(request, len(output), target, drafts),
-            notes=tuple(request.notes),
-        )
+    async def _measure(self, request: LiveRequest, output_length: int) -> RequestMetrics:
+        traced = self._traced and request.speculative and bool(self.drafts)
+        target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
+        names = self._drafter_names()
+        return request_metrics(request, output_length, target, drafts, names, traced=self._traced)
+
+    def _drafter_names(self) -> dict[int, str]:
+        return {incarnation: draft.name for draft in self.drafts for incarnation in draft.incarnations}
 
     async def tracks(self, since_ns: int) -> tuple[Track, list[Track]]:
         """What the target and each drafter did since a moment of this process's monotonic clock."""

@@ -19,10 +19,12 @@ class Detokenizer:
     Args:
         tokenizer: a transformers tokenizer backed by the tokenizers library.
         prompt: its last tokens are the context of the first new ones.
+        skip_special: leave special tokens out.
     """
 
-    def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, prompt: Sequence[int], *, skip_special: bool = True) -> None:
         self._backend = tokenizer.backend_tokenizer
+        self._skip_special = skip_special
         self._tokens = self._context(prompt)  # the context, then what gave no text yet
         self._context_length = len(self._tokens)
         self._known = self._decode(self._tokens)
@@ -64,4 +66,4 @@ class Detokenizer:
         return list(prompt[-count:])
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self._backend.decode(list(tokens), skip_special_tokens=True))
+        return str(self._backend.decode(list(tokens), skip_special_tokens=self._skip_special))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amusd.errors import AmusdError
+from amusd.logprobs import RowLogprobs
 from amusd.orders import Order
 from amusd.speculation.ledger import Ledger
 
@@ -16,12 +17,15 @@ class LiveRequest:
 
     order: Order
     ledger: Ledger
+    arrived_ns: int = field(default_factory=time.monotonic_ns)  # before it waited for a place
+    speculative: bool = True  # whether drafters are told of it
     started_ns: int = field(default_factory=time.monotonic_ns)
     first_commit_ns: int | None = None
     last_commit_ns: int | None = None
     output_ended_ns: int | None = None  # where a stop string ended the text
     statistics: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    logprobs: dict[int, RowLogprobs] = field(default_factory=dict)  # by position, where they are wanted
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _fresh: list[tuple[int, bool]] = field(default_factory=list)
     _error: AmusdError | None = None

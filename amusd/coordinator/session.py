@@ -131,6 +131,14 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         stub = common_pb2_grpc.WorkerStub(self._channel)
         return await _answer(stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds))
 
+    async def occupancy(self, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> dict[str, int] | None:
+        """What live requests hold in the worker, or None when it does not answer in time."""
+        if self._channel is None:
+            return None
+        stub = common_pb2_grpc.WorkerStub(self._channel)
+        reply = await _answer(stub.Occupancy(common_pb2.OccupancyRequest(), timeout=timeout_seconds))
+        return None if reply is None else dict(reply.counts)
+
     async def _measure_clock(self) -> None:
         """Keep the offset of the fastest of a few round trips; one within the trip counts as none."""
         best: tuple[float, int] | None = None

@@ -12,7 +12,7 @@ from amusd.errors import AmusdError, InputError, WorkerError
 from amusd.rpc.v1 import common_pb2, draft_pb2, draft_pb2_grpc, target_pb2, target_pb2_grpc
 from amusd.speculation.messages import Commit, RequestId
 from amusd.tracing import Track
-from amusd.transport.codec import decode_commits, decode_map
+from amusd.transport.codec import decode_commits, decode_logprobs, decode_map
 from amusd.transport.orders import order_to_wire
 
 Live = Mapping[RequestId, LiveRequest]
@@ -59,6 +59,9 @@ class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEve
             case "welcome":
                 self._on_welcome(reply.welcome.incarnation)
             case "commits":
+                for placed in decode_logprobs(reply.commits.logprobs):
+                    if (request := self._live.get(placed.request)) is not None:
+                        request.logprobs[placed.position] = placed.row
                 for commit in decode_commits(reply.commits.columns):
                     self._on_commit(commit)
             case "statistics":
@@ -114,6 +117,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
     ) -> None:
         super().__init__(name, address, on_failure)
         self.attached = asyncio.Event()
+        self.incarnations: set[int] = set()  # every one that said welcome
         self._live = live
         self._target_address = target_address
         self._probe: asyncio.Task[None] | None = None
@@ -145,7 +149,9 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         return "did not answer" if self._silent else None
 
     def open(self, request: LiveRequest) -> None:
-        """Ask the drafter to draft for a request."""
+        """Ask the drafter to draft for a request, unless it is to be decoded without drafts."""
+        if not request.speculative:
+            return
         self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))
 
     def abort(self, request: RequestId) -> None:
@@ -164,6 +170,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         """Take one message."""
         match reply.WhichOneof("kind"):
             case "welcome":
+                self.incarnations.add(reply.welcome.incarnation)
                 self.retarget()
                 for request in self._live.values():
                     self.open(request)

@@ -1,4 +1,4 @@
-"""What a draft worker asks of a drafter, whatever kind it is.
+"""What is asked of a drafter: of one with a model, by a draft worker; of a lookup, by the target itself.
 
 Laws:
 - A drafter only guesses: nothing that it returns can change a token of the text.
@@ -16,6 +16,9 @@ from amusd.speculation.messages import Draws, NodeId, RequestId
 
 Candidates = list[tuple[int, float]]
 """(token, score) pairs, best first; a score estimates P(token | parent path) and is in (0, 1]."""
+
+Guesses = list[tuple[int, int, float]]
+"""(parent, token, score) triples, parents first; a parent is a place in the list, or -1: where they begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,39 @@ class DrawingDrafter(Drafter, Protocol):
 
     def draw(self, items: Sequence[Expansion]) -> list[Drawn]:
         """What `expand` does, by the rule: as many draws as an item wants, or as many as the rule has."""
+
+
+class Lookup(Protocol):
+    """A drafter without a model: it looks up what followed before.
+
+    It lives at the target's side, on the thread that runs the passes, and guesses right after each commit: so
+    every call has to take microseconds.
+
+    Attributes:
+        name: what users call it.
+    """
+
+    name: str
+
+    def describe(self) -> str:
+        """What it is and how large, for the start-up print."""
+
+    def open(self, request: RequestId) -> None:
+        """Take a request with an empty log."""
+
+    def close(self, request: RequestId) -> None:
+        """Forget a request."""
+
+    def follow(self, request: RequestId, tokens: Sequence[int]) -> None:
+        """The log goes on with these tokens, the prompt's first."""
+
+    def guess(self, request: RequestId, depth: int) -> Guesses:
+        """What may follow the log, at most `depth` tokens deep and `depth` x `LOOKUP_BRANCHES_MAX` in all.
+
+        Args:
+            depth: at least 1.
+        """
+
+
+LOOKUP_BRANCHES_MAX = 3
+"""Guesses of a lookup for one position: what bounds its share of the target's tree and of its time."""

@@ -19,7 +19,7 @@ from amusd.models import ModelSpec, Runner, default_context, load_config, load_m
 from amusd.models.draft_cells import DraftCells, NodeRow
 from amusd.models.selfcheck import check_honoured
 from amusd.params import SamplingParams
-from amusd.sampling import RowSampler, rules
+from amusd.sampling import Prefixes, RowSampler, rules
 from amusd.sampling.rules import Rule
 from amusd.sampling.sampler import SCORE_MIN
 from amusd.sampling.truncation import truncate
@@ -166,7 +166,9 @@ class ModelDrafter:
         done = 0
         for request, own in places.items():
             state, wanted = self._requests[request], [items[place] for place in own]
-            prefixes = [[*state.log, *item.path] for item in wanted] if state.sampler.needs_prefix else None
+            prefixes = (
+                Prefixes(state.log, [item.path for item in wanted]) if state.sampler.needs_prefix else None
+            )
             yield Logits(state, wanted, logits[done : done + len(own)], own, prefixes)
             done += len(own)
 

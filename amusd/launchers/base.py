@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from amusd.devices import DeviceSpec
+from amusd.params import ProcessorsOf
 
 Role = Literal["target", "draft"]
 WorkerKey = tuple[Role, int]
@@ -68,9 +69,12 @@ class Launcher(Protocol):
     Attributes:
         elsewhere: whether workers may land on other machines than this one, so that only they can tell which
             devices there are.
+        processors: where Python logits processors of requests are put for the target; None if it runs in
+            another process.
     """
 
     elsewhere: bool
+    processors: ProcessorsOf | None
 
     def start(self, specs: Sequence[WorkerSpec]) -> None:
         """Start all workers; return when each has loaded its model and serves.

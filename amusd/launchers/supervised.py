@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from amusd.errors import WorkerError
 from amusd.launchers.base import START_SECONDS_MAX, Role, WorkerKey, WorkerSpec
+from amusd.params import ProcessorsOf
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class SupervisedLauncher(ABC):
     """
 
     elsewhere = False
+    processors: ProcessorsOf | None = None
 
     def __init__(self, *, debug: bool = False, start_seconds_max: float = START_SECONDS_MAX) -> None:
         self._debug = debug

@@ -138,21 +138,33 @@ class Runner:
     # -- passes ----------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def prefill(self, slot: int, tokens: Sequence[int], start: int, first_cell: int) -> None:
-        """Write the cells of committed tokens; the LM head is skipped.
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, first_cell: int, *, head: bool = False
+    ) -> Tensor | None:
+        """Write the cells of committed tokens.
 
         Args:
             slot: whose tokens.
             tokens: the tokens at positions start, start + 1, ...
             start: position of the first one; the positions before it have their cells already.
             first_cell: cell of the first one; position p lives in cell first_cell - start + p.
+            head: compute the logits too.
+
+        Returns:
+            [tokens, vocabulary] logits in the model's dtype if `head`, else None.
         """
         origin = first_cell - start
+        found = [torch.empty(0, self.loaded.vocabulary_size)]
         for done in range(0, len(tokens), CHUNK_ROWS):
             chunk = tokens[done : done + CHUNK_ROWS]
-            self._prefill_chunk(slot, chunk, start + done, origin)
+            logits = self._prefill_chunk(slot, chunk, start + done, origin, head)
+            if logits is not None:
+                found.append(logits)
+        return torch.cat(found[1:] or found) if head else None
 
-    def _prefill_chunk(self, slot: int, tokens: Sequence[int], start: int, origin: int) -> None:
+    def _prefill_chunk(
+        self, slot: int, tokens: Sequence[int], start: int, origin: int, head: bool
+    ) -> Tensor | None:
         count = len(tokens)
         width = round_up(count, self.loaded.rows_multiple)
         stop = origin + start + count
@@ -175,7 +187,8 @@ class Runner:
             mask[0, 0, :count, origin:stop][visible] = 0
             masks[kind] = mask
         self.cells.begin(slot, slot + 1, cells, attended)
-        self._run(ids, positions, masks, head=False)
+        logits = self._run(ids, positions, masks, head=head)
+        return None if logits is None else logits[0, :count]
 
     @torch.inference_mode()
     def forward(self, groups: Sequence[Rows]) -> Tensor:

@@ -42,15 +42,20 @@ class TargetCells:
         """Tokens in the log."""
         return self._lengths[slot]
 
-    def prefill(self, slot: int, tokens: Sequence[int]) -> None:
+    def prefill(self, slot: int, tokens: Sequence[int], *, head: bool = False) -> Tensor | None:
         """Bring a slot to a log, writing the cells of all its tokens but the last.
 
         Args:
             tokens: the whole log; it must begin with what the slot holds.
+            head: compute the logits too.
+
+        Returns:
+            [written tokens, vocabulary] logits if `head`, else None.
         """
         written = max(self._lengths[slot] - 1, 0)
-        self.runner.prefill(slot, tokens[written:-1], written, written)
+        logits = self.runner.prefill(slot, tokens[written:-1], written, written, head=head)
         self._lengths[slot] = len(tokens)
+        return logits
 
     def plan(self, slot: int, root: int, tokens: Sequence[int], parents: Sequence[int]) -> Rows:
         """Lay a tree out as rows: row 0 is the root, row i + 1 is node i.

@@ -5,7 +5,8 @@ i's verified nodes each, and costs T(rows). So
 
 - width: the number of rows W with the most  sum_i (1 + sum_{j<W} reach_ij) / T(rows of W);
 - wait: for one more node of reach r that is expected after tau seconds, as long as the gain outweighs the
-  cost:  r / E > (T(one more row) - T + tau) / T, with E and T those of the pass that could start now.
+  cost:  r / E > (T(one more row) - T + tau) / T, with E and T those of the pass that could start now. Where a
+  lookup has guessed what that node would say, only what this leaves open is gained.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -68,6 +69,7 @@ class AdaptiveVerify:
         *,
         prospect: float,
         now: float,
+        drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
         """When waiting stops to pay (see `VerifyPolicy`)."""
         width = max(self.widths(reaches).values(), default=0)
@@ -77,14 +79,16 @@ class AdaptiveVerify:
         latest = now
         for request, chain in reaches.items():
             pace = self._paces.setdefault(request, _Pace(now))
-            if not chain and pace.emptied is None:
+            count = len(chain) if drafted is None else drafted[request]
+            empty = count == 0
+            if empty and pace.emptied is None:
                 pace.emptied = pace.committed
-            if not prospect or pace.lapsed or len(chain) > width:
+            if not prospect or pace.lapsed or count > width:
                 continue
-            if len(chain) >= min(self._nodes_max, rooms[request]):
+            if count >= min(self._nodes_max, rooms[request]):
                 continue
-            reach = (chain[-1] if chain else 1.0) * prospect * NEXT_SHARE
-            empty = not chain
+            looked_up = chain[count] if count < len(chain) else 0.0
+            reach = ((1.0 if empty else chain[count - 1]) - looked_up) * prospect * NEXT_SHARE
             expected = pace.expected_seconds(empty)
             begun = pace.committed if empty else max((pace.committed, *pace.heard.values()))
             if reach / tokens <= (more_seconds + max(0.0, begun + expected - now)) / seconds:

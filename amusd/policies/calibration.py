@@ -8,11 +8,13 @@ Laws:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Optional
 
 from amusd.drafters.base import Candidates
-from amusd.speculation.messages import NodeId, RequestId
+from amusd.speculation.messages import DrafterId, NodeId, RequestId
+from amusd.speculation.request import Guess
+from amusd.speculation.tree import TreeNode
 
 BINS: Final = 15  # of log odds, one unit wide
 RANKS: Final = 4  # the last one is shared by all further ranks
@@ -66,6 +68,53 @@ class Calibration:
 def _bin(score: float) -> int:
     odds = math.log(score / (1 - score)) if score < 1 else BINS
     return min(BINS - 1, max(0, round(odds) + BINS // 2))
+
+
+class Records:
+    """What the claims of every drafter are worth to the target.
+
+    One calibration per drafter, and for a lookup one more per request: a model corrects its claims for each
+    request before it sends them (`Forecasts`), a lookup's come raw, and what a match is worth differs from
+    text to text.
+    """
+
+    def __init__(self) -> None:
+        self._drafters: dict[DrafterId, Calibration] = {}
+        self._own: dict[RequestId, dict[DrafterId, Calibration]] = {}
+
+    def attach(self, drafter: DrafterId) -> None:
+        """Begin without a record."""
+        self._drafters[drafter] = Calibration()
+
+    def detach(self, drafter: DrafterId) -> None:
+        """Forget a drafter."""
+        del self._drafters[drafter]
+
+    def open(self, request: RequestId, lookups: Iterable[DrafterId]) -> None:
+        """Follow a request, for these drafters by itself."""
+        self._own[request] = {drafter: Calibration(self._drafters[drafter]) for drafter in lookups}
+
+    def close(self, request: RequestId) -> None:
+        """Forget a request; what it taught stays."""
+        self._own.pop(request, None)
+
+    def estimate(self, request: RequestId, node: TreeNode) -> float:
+        """The chance that a node is right if its parent is: of several drafters' the highest."""
+        claims = node.aliases.items()
+        return max([self._of(request, drafter).estimate(score) for (drafter, _), score in claims])
+
+    def observe(self, request: RequestId, guess: Guess) -> None:
+        """A drafter's claim came true, or did not."""
+        self._of(request, guess.drafter).observe(guess.score, guess.hit)
+        if guess.rank == 0:
+            self._drafters[guess.drafter].observe_best(guess.hit)
+
+    def prospect(self, drafters: Iterable[DrafterId]) -> float:
+        """The chance that the next best guess is right, of the best of these drafters; 0 of none."""
+        return max((self._drafters[drafter].prospect for drafter in drafters), default=0.0)
+
+    def _of(self, request: RequestId, drafter: DrafterId) -> Calibration:
+        return self._own[request].get(drafter) or self._drafters[drafter]
 
 
 class Forecasts:

@@ -6,10 +6,12 @@ Laws:
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Literal
 
+from amusd.speculation.messages import DrafterId
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
 BRANCHES_MAX: Final = 3  # of a request, verified beside its best chain
@@ -50,7 +52,7 @@ class Choice:
 
 def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
     """The principal chain: every other branch waits at the target's side for its turn."""
-    nodes = tree.principal_chain(nodes_max)
+    nodes = tree.principal_chain(nodes_max, estimate)
     reaches: list[float] = []
     for node in nodes:
         reaches.append((reaches[-1] if reaches else 1.0) * estimate(node))
@@ -90,6 +92,22 @@ def choose_rows(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Ch
         [place[best.parents[row - 1]] for row in rows],
         [best.reaches[row - 1] for row in rows],
     )
+
+
+def count_drafted(tree: SpeculationTree, choice: Choice, drafters: Container[DrafterId]) -> int:
+    """How many nodes of a choice, from the first on, came from drafters of whom more may be awaited.
+
+    Where the first one did not, but another child of the root did, all count: a drafter that was overruled
+    has spoken, and what it says next begins elsewhere.
+    """
+
+    def is_drafted(node: TreeNode) -> bool:
+        return any(drafter in drafters for drafter, _ in node.aliases)
+
+    count = sum(1 for _ in takewhile(is_drafted, choice.nodes))
+    if count == 0 and any(map(is_drafted, tree.root.children.values())):
+        return len(choice.nodes)
+    return count
 
 
 CHOOSERS: Final = {"chain": choose_chain, "rows": choose_rows, "tree": choose_tree}

@@ -39,12 +39,14 @@ class FixedVerify:
         *,
         prospect: float,
         now: float,
+        drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
         """When the patience for the last request that lacks nodes ends (see `VerifyPolicy`)."""
         waits = []
         for request, chain in reaches.items():
             until = self._since.setdefault(request, now) + self._patience_seconds
-            enough = len(chain) >= min(self.wanted(request), rooms[request])
+            count = len(chain) if drafted is None else drafted[request]
+            enough = count >= min(self.wanted(request), rooms[request])
             if enough or request in self._lapsed or not prospect:
                 continue
             if until <= now:

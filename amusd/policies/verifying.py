@@ -41,14 +41,17 @@ class VerifyPolicy(Protocol):
         *,
         prospect: float,
         now: float,
+        drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
         """When the next pass starts at the latest; `now` or earlier means at once.
 
         Args:
             rooms: nodes that each request can still use before its length ends it.
-            prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no drafter
-                is attached.
+            prospect: the chance that a node that comes next is right, by its drafter's record; 0 where no
+                drafter is attached.
             now: seconds on the clock of the answer.
+            drafted: how many nodes of each choice, from the first on, came from attached drafters, from whom
+                more may be awaited; the others were looked up. None: all.
         """
 
     def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:

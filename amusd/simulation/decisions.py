@@ -73,11 +73,10 @@ class TargetDecisions:
     def on_guesses(self, guesses: Sequence[Guess]) -> None:
         """What the drafters had guessed below committed tokens."""
         for guess in guesses:
-            if guess.drafter is not None:
-                calibration = self._calibrations[guess.drafter]
-                calibration.observe(guess.score, guess.hit)
-                if guess.rank == 0:
-                    calibration.observe_best(guess.hit)
+            calibration = self._calibrations[guess.drafter]
+            calibration.observe(guess.score, guess.hit)
+            if guess.rank == 0:
+                calibration.observe_best(guess.hit)
 
     def on_pass(
         self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
@@ -104,7 +103,8 @@ class TargetDecisions:
         return self._choices
 
     def _estimate(self, node: TreeNode) -> float:
-        return self._calibrations[min(node.aliases)[0]].estimate(node.score)
+        claims = node.aliases.items()
+        return max(self._calibrations[drafter].estimate(score) for (drafter, _), score in claims)
 
 
 class DraftDecisions:

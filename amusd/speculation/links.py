@@ -93,7 +93,7 @@ class Links:
             return
         for request, lane in link.lanes.items():
             for node_id, node in lane.live.items():
-                node.aliases.discard((drafter, node_id))
+                node.aliases.pop((drafter, node_id), None)
             self._requests[request].tree.prune_unaliased()
 
     def open(self, request: RequestId, *, again: bool) -> None:
@@ -173,6 +173,11 @@ class Links:
             )
         lane.cursor = have.length
 
+    def source(self, drafter: DrafterId) -> int:
+        """Return under which number a drafter is credited: its incarnation, of a lookup its own id."""
+        link = self._links.get(drafter)
+        return drafter if link is None else link.incarnation
+
     def messages(self, drafter: DrafterId) -> list[Attached | Commit | Close]:
         """Hand out what is newest: per request one Attached or Commit, then a Close at its end."""
         link = self._link(drafter)
@@ -210,7 +215,7 @@ class Links:
             place = state.place(lane, node)
             if isinstance(place, TreeNode):
                 live += 1
-                place.aliases.add((drafter, node.id))
+                place.aliases[drafter, node.id] = node.score
                 lane.live[node.id] = place
             elif place is None:
                 stale += 1
@@ -223,7 +228,13 @@ class Links:
                 drawn_below.draws = draws
         state.stats.drafted += len(message.nodes)
         state.stats.stale_nodes += stale
+        state.stats.credit(self._links[drafter].incarnation).drafted += len(message.nodes)
         return Received(live, late, stale)
 
     def _aliases(self, request: RequestId, node: TreeNode) -> list[tuple[Lane, NodeId]]:
-        return [(self._links[drafter].lanes[request], node_id) for drafter, node_id in node.aliases]
+        """The names of a node on the links; a lookup, which has none, is passed over."""
+        return [
+            (self._links[drafter].lanes[request], node_id)
+            for drafter, node_id in node.aliases
+            if drafter in self._links
+        ]

@@ -8,28 +8,30 @@ Laws:
 - The log ends with the first end token or at the length limit, whichever comes first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from amusd.speculation.attachment import Lane
 from amusd.speculation.log import CommitLog
-from amusd.speculation.messages import Commit, DrafterId, Final, Node, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Final, Node, NodeId, RequestId
 from amusd.speculation.stats import RequestStats
 from amusd.speculation.tree import Advance, SpeculationTree, TreeNode
+
+_LOOKED_UP = NodeId(0)  # every node of a lookup's: it never names them again
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A guess below a committed token.
+    """A drafter's guess below a committed token; one that several made is several.
 
     Attributes:
-        drafter: whose it was, of several the one that came first; None for nobody's.
-        score: as claimed.
+        drafter: whose it was.
+        score: as it claimed.
         hit: whether it was the target's token.
-        rank: its place among its siblings, 0 for the best.
+        rank: its place among the siblings that this drafter guessed, 0 for the best.
     """
 
-    drafter: DrafterId | None
+    drafter: DrafterId
     score: float
     hit: bool
     rank: int
@@ -77,6 +79,29 @@ class TargetRequest:
             return None
         return self.tree.add(parent, node.token, node.score)
 
+    def hang(self, drafter: DrafterId, guesses: Sequence[tuple[int, int, float]], below: TreeNode) -> None:
+        """Take the guesses of a lookup; see `TargetEndpoint.on_guess`."""
+        nodes = [below]
+        for parent, token, score in guesses:
+            node = self.tree.add(nodes[parent + 1], token, score)
+            node.aliases[drafter, _LOOKED_UP] = score
+            nodes.append(node)
+        self.stats.drafted += len(guesses)
+        self.stats.credit(drafter).drafted += len(guesses)
+
+    def credit(self, sources: Sequence[Collection[int]], accepted_rows: Collection[int]) -> None:
+        """Count what became of verified nodes for whoever proposed them.
+
+        Args:
+            sources: [rows - 1] of each node, the numbers of its drafters.
+        """
+        for row, own in enumerate(sources, 1):
+            for source in own:
+                credit = self.stats.credit(source)
+                credit.verified += 1
+                credit.accepted += row in accepted_rows
+                credit.accepted_alone += row in accepted_rows and len(own) == 1
+
     def cut(self, emitted: Sequence[int]) -> tuple[tuple[int, ...], Final | None]:
         """Keep the emitted tokens up to the first that ends the request, inclusive."""
         for count, token in enumerate(emitted, 1):
@@ -121,8 +146,7 @@ class TargetRequest:
             siblings = sorted(parent.children.values(), key=lambda node: (-node.score, node.token))
             for rank, node in enumerate(siblings):
                 self.stats.count_guess(rank, node.token == token)
-                drafter = min(node.aliases)[0] if node.aliases else None
-                found.append(Guess(drafter, node.score, node.token == token, rank))
+            found += _claims(siblings, token)
             parent = parent.children.get(token)
         return found
 
@@ -130,3 +154,16 @@ class TargetRequest:
         """Return everything from position `start` on as one message."""
         drafted = tuple(self.drafted[start:])
         return Commit(request, incarnation, start, self.log.since(start), drafted, self.log.final)
+
+
+def _claims(siblings: Sequence[TreeNode], token: int) -> list[Guess]:
+    """What each drafter had guessed, best first, where `token` came."""
+    claims: dict[DrafterId, list[tuple[float, int]]] = {}
+    for node in siblings:
+        for (drafter, _), score in node.aliases.items():
+            claims.setdefault(drafter, []).append((-score, node.token))
+    return [
+        Guess(drafter, -minus_score, guess == token, rank)
+        for drafter, own in claims.items()
+        for rank, (minus_score, guess) in enumerate(sorted(own))
+    ]

@@ -10,10 +10,27 @@ Words:
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 DEPTHS: Final = 16  # deeper nodes count as the last
 RANKS: Final = 4  # further siblings count as the last
+
+
+@dataclass(slots=True)
+class Credit:
+    """What one drafter did for one request; a node that several proposed counts for each of them.
+
+    Attributes:
+        drafted: nodes received from it.
+        verified: draft rows that it had proposed.
+        accepted: those of them that were committed.
+        accepted_alone: those that nobody else had proposed.
+    """
+
+    drafted: int = 0
+    verified: int = 0
+    accepted: int = 0
+    accepted_alone: int = 0
 
 
 @dataclass(slots=True)
@@ -37,6 +54,7 @@ class RequestStats:
         depth_accepted: those of them that were accepted.
         rank_seen: guesses below committed tokens, by rank among their siblings.
         rank_hits: those of them that were the target's token.
+        credits: by drafter, named by its incarnation or, a lookup, by its id, which is below 0.
     """
 
     passes: int = 0
@@ -54,6 +72,7 @@ class RequestStats:
     depth_accepted: list[int] = field(default_factory=lambda: [0] * DEPTHS)
     rank_seen: list[int] = field(default_factory=lambda: [0] * RANKS)
     rank_hits: list[int] = field(default_factory=lambda: [0] * RANKS)
+    credits: dict[int, Credit] = field(default_factory=dict)
 
     @property
     def acceptance_rate(self) -> float | None:
@@ -64,6 +83,10 @@ class RequestStats:
     def mean_acceptance_length(self) -> float | None:
         """Tokens committed per pass, bonus included; None before the first pass."""
         return self.committed / self.passes if self.passes else None
+
+    def credit(self, source: int) -> Credit:
+        """Return the counts of one drafter."""
+        return self.credits.setdefault(source, Credit())
 
     def count_guess(self, rank: int, hit: bool) -> None:
         """A guess below a committed token was, or was not, the target's."""
@@ -76,6 +99,7 @@ class RequestStats:
             self.depth_verified[min(depth, DEPTHS - 1)] += 1
             self.depth_accepted[min(depth, DEPTHS - 1)] += depth < accepted
 
-    def to_dict(self) -> dict[str, int | list[int]]:
-        """Return the counts by name."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts by name; of each credit a list that begins with the drafter's number."""
+        credits = [[source, *asdict(credit).values()] for source, credit in self.credits.items()]
+        return asdict(self) | {"credits": credits}

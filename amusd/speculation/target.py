@@ -169,6 +169,27 @@ class TargetEndpoint:
         """
         return self._links.propose(drafter, message)
 
+    def on_guess(
+        self,
+        drafter: DrafterId,
+        request: RequestId,
+        guesses: Sequence[tuple[int, int, float]],
+        below: TreeNode | None = None,
+    ) -> None:
+        """Hang the guesses of a lookup, which lives here and needs no link, below a live node or the root.
+
+        What it guessed after earlier commits stays while it is live. So what it holds is bounded by how much
+        it guesses between two commits, times the positions that it looks ahead.
+
+        Args:
+            drafter: below 0, where no link is.
+            guesses: (parent, token, score), parents first, none deeper than `room`; a parent is a place in
+                the list, or -1 for the node below which they hang; scores are in (0, 1].
+            below: that node; None is the root.
+        """
+        state = self._requests[request]
+        state.hang(drafter, guesses, below or state.tree.root)
+
     def on_have(self, drafter: DrafterId, have: Have) -> None:
         """Rewind a drafter's cursor; the next hand-out is one commit from there.
 
@@ -238,6 +259,9 @@ class TargetEndpoint:
         emitted, final = state.cut(walked.emitted)
         accepted = walked.accepted[: len(emitted)]
         guesses = tuple(state.guesses(emitted))
+        state.credit(
+            [{self._links.source(drafter) for drafter, _ in node.aliases} for node in nodes], accepted
+        )
         advance = state.commit(emitted, len(accepted), verified=len(nodes), corrected=last_row in parents)
         self._links.follow(request, advance.kept, advance.dropped)
         if final is not None:

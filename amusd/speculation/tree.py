@@ -13,7 +13,7 @@ Laws:
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from amusd.speculation.messages import DrafterId, Draws, NodeId
@@ -32,7 +32,8 @@ class TreeNode:
         id: the drafter's own id; None at the target's side and for a root that was never a node.
         live: whether it hangs in the tree below the root.
         children: by token.
-        aliases: at the target's side, under which ids which drafters proposed it.
+        aliases: at the target's side, under which ids which drafters proposed it, and the score that each
+            claimed. `score` is the first one's.
         draws: what a rule drew for the next position, if it did; the first drawing stays.
     """
 
@@ -44,7 +45,7 @@ class TreeNode:
     id: NodeId | None = None
     live: bool = False
     children: "dict[int, TreeNode]" = field(default_factory=dict, repr=False)
-    aliases: set[tuple[DrafterId, NodeId]] = field(default_factory=set)
+    aliases: dict[tuple[DrafterId, NodeId], float] = field(default_factory=dict)
     draws: Draws | None = field(default=None, repr=False)
 
 
@@ -164,20 +165,33 @@ class SpeculationTree:
             walker = walker.parent
         return tuple(reversed(tokens))
 
-    def principal_chain(self, nodes_max: int) -> list[TreeNode]:
+    def principal_chain(
+        self, nodes_max: int, estimate: Callable[[TreeNode], float] | None = None
+    ) -> list[TreeNode]:
         """Return the path of at most `nodes_max` nodes with the most expected acceptances.
 
         The expected number of accepted tokens of a path is the sum of its nodes' reaches. Ties go
         to the lowest token id.
+
+        Args:
+            estimate: the chance that a node is right if its parent is; None takes its score.
         """
         position_max = self._root.position + nodes_max
-        reachable = [node for node in self.nodes() if node.position <= position_max]
+        reach = {id(self._root): 1.0}
+        reachable: list[TreeNode] = []
+        for node in self.nodes():
+            if node.position > position_max:
+                break
+            assert node.parent is not None
+            chance = node.score if estimate is None else estimate(node)
+            reach[id(node)] = reach[id(node.parent)] * chance
+            reachable.append(node)
         value: dict[int, float] = {}
         best: dict[int, TreeNode] = {}
         for node in reversed(reachable):
             parent = node.parent
             assert parent is not None
-            worth = self.reach(node) + value.get(id(node), 0.0)
+            worth = reach[id(node)] + value.get(id(node), 0.0)
             rival = best.get(id(parent))
             if rival is None or (worth, -node.token) > (value[id(parent)], -rival.token):
                 value[id(parent)], best[id(parent)] = worth, node

@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 
 from amusd.errors import ProtocolError
+from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import common_pb2, target_pb2
 from amusd.speculation.messages import (
     Attached,
@@ -240,6 +241,41 @@ def decode_commits(payload: bytes) -> list[Commit]:
     return [
         Commit(RequestId(r), i, s, tuple(run[0]), tuple(bool(d) for d in run[1]), f)
         for r, i, s, f, run in zip(requests, incarnations, starts, finals, runs, strict=True)
+    ]
+
+
+def encode_logprobs(placed: Sequence[PlacedLogprobs]) -> bytes:
+    """Columns: requests, positions, ranks, counts, token ids, logprobs; no bytes at all for no rows."""
+    if not placed:
+        return b""
+    rows = [each.row for each in placed]
+    columns = [
+        [each.request for each in placed],
+        [each.position for each in placed],
+        [row.rank for row in rows],
+        [len(row.token_ids) for row in rows],
+        [token for row in rows for token in row.token_ids],
+        [logprob for row in rows for logprob in row.logprobs],
+    ]
+    return pack(columns, single_floats=True)
+
+
+def decode_logprobs(payload: bytes) -> list[PlacedLogprobs]:
+    """The inverse of ``encode_logprobs``; raises ProtocolError."""
+    if not payload:
+        return []
+    sender = "target"
+    requests, positions, ranks, counts, tokens, logprobs = _columns(payload, sender, 6)
+    if not len(requests) == len(positions) == len(ranks) == len(counts):
+        raise ProtocolError("the target sent columns of unequal length")
+    for column in (requests, positions, ranks, tokens):
+        _whole(column, sender)
+    if any(type(logprob) is not float for logprob in logprobs):
+        raise ProtocolError("the target sent a logprob that is no float")
+    runs = _split(counts, (tokens, logprobs), sender)
+    return [
+        PlacedLogprobs(RequestId(request), position, RowLogprobs(tuple(run[0]), tuple(run[1]), rank))
+        for request, position, rank, run in zip(requests, positions, ranks, runs, strict=True)
     ]
 
 

@@ -13,12 +13,19 @@ from amusd.transport.options import SERVER_OPTIONS
 
 
 async def start_server(
-    host: str, port: int, services: Mapping[str, Callable[[grpc.aio.Server], Any]]
+    host: str,
+    port: int,
+    services: Mapping[str, Callable[[grpc.aio.Server], Any]],
+    *,
+    credentials: grpc.ServerCredentials | None = None,
+    checker: health.aio.HealthServicer | None = None,
 ) -> tuple[grpc.aio.Server, int]:
     """Serve ``services`` (full name to a function that adds it) and say which port was bound.
 
     Args:
         port: 0 takes any free port.
+        credentials: for TLS.
+        checker: answers for the services' health from now on; None says that they serve.
 
     Raises:
         InputError: the port is in use or the host is not an address of this machine.
@@ -26,13 +33,19 @@ async def start_server(
     server = grpc.aio.server(options=SERVER_OPTIONS)
     for add in services.values():
         add(server)
-    checker = health.aio.HealthServicer()
+    if checker is None:
+        checker = health.aio.HealthServicer()
+        for name in ("", *services):
+            await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
-    for name in ("", *services):
-        await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     try:
-        bound = server.add_insecure_port(f"{host}:{port}")
+        where = f"{host}:{port}"
+        bound = (
+            server.add_insecure_port(where)
+            if credentials is None
+            else server.add_secure_port(where, credentials)
+        )
     except RuntimeError as error:
         raise InputError(
             "port", f"{host}:{port}", "it is in use or not on this machine: choose another, or 0"

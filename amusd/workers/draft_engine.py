@@ -211,6 +211,16 @@ class DraftEngine(Engine[DraftInput]):
             state = draft_pb2.LinkState(attached=attached, reason=reason)
             self._events.append(draft_pb2.DraftEvent(link=state))
 
+    def occupancy(self) -> dict[str, int]:
+        """Open requests, those that the drafter holds state of, and live nodes of all trees."""
+        requests = self.endpoint.requests()
+        return {
+            "requests": len(requests),
+            "slots": len(self._open_requests),
+            "nodes": sum(self.endpoint.tree(request).count for request in requests),
+            "window": self.endpoint.window * len(requests),
+        }
+
     # -- drafting ------------------------------------------------------------------------------
 
     def wait_seconds(self) -> float | None:

@@ -29,6 +29,13 @@ class Stop:
     """The event that ends an engine."""
 
 
+class Counted:
+    """The event that asks an engine what its live requests hold."""
+
+    def __init__(self) -> None:
+        self.answer: Future[dict[str, int]] = Future()
+
+
 class Engine(ABC, threading.Thread, Generic[E]):
     """A thread with an inbox; a subclass loads its model and decides what to do next.
 
@@ -39,13 +46,13 @@ class Engine(ABC, threading.Thread, Generic[E]):
     def __init__(self, name: str, cores: tuple[int, ...]) -> None:
         super().__init__(name=name, daemon=True)
         self._cores = cores
-        self._inbox: queue.Queue[E | Stop] = queue.Queue(INBOX_EVENTS_MAX)
+        self._inbox: queue.Queue[E | Stop | Counted] = queue.Queue(INBOX_EVENTS_MAX)
         self.loaded: Future[None] = Future()
         self.stopping = False
 
     # -- from the event loop -------------------------------------------------------------------
 
-    async def post(self, event: E | Stop) -> None:
+    async def post(self, event: E | Stop | Counted) -> None:
         """Hand over an event; while the inbox is full the caller waits, and with it its stream."""
         while True:
             try:
@@ -53,12 +60,18 @@ class Engine(ABC, threading.Thread, Generic[E]):
             except queue.Full:
                 await asyncio.sleep(INBOX_RETRY_SECONDS)
 
-    def wake(self, event: E | Stop) -> None:
+    def wake(self, event: E | Stop | Counted) -> None:
         """Hand over an event that may be lost when the inbox is full, because a later one says the same."""
         try:
             self._inbox.put_nowait(event)
         except queue.Full:
             return
+
+    async def count(self) -> dict[str, int]:
+        """What live requests hold, by the engine's own word: see ``occupancy``."""
+        question = Counted()
+        await self.post(question)
+        return await asyncio.wrap_future(question.answer)
 
     # -- on the engine's own thread ------------------------------------------------------------
 
@@ -93,6 +106,8 @@ class Engine(ABC, threading.Thread, Generic[E]):
             for _ in range(INBOX_EVENTS_MAX):
                 if isinstance(event, Stop):
                     self.stopping = True
+                elif isinstance(event, Counted):
+                    event.answer.set_result(self.occupancy())
                 else:
                     self.on_event(event)
                 event = self._inbox.get_nowait()
@@ -111,6 +126,10 @@ class Engine(ABC, threading.Thread, Generic[E]):
     @abstractmethod
     def wait_seconds(self) -> float | None:
         """How long to wait for the next event before working: None for ever, 0 not at all."""
+
+    @abstractmethod
+    def occupancy(self) -> dict[str, int]:
+        """What live requests hold here; every count is 0 when there are none."""
 
     @abstractmethod
     def on_event(self, event: E) -> None:

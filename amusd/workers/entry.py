@@ -22,6 +22,7 @@ from amusd.workers.service import WorkerServicer
 
 if TYPE_CHECKING:
     from amusd.drafters import Drafter
+    from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
 
 SWITCH_INTERVAL_SECONDS = 0.0005  # the default, 5 ms, would let one thread hold a frame back for half a pass
@@ -107,12 +108,15 @@ async def _start_target(
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
-    def build() -> tuple["Verifier", TargetEndpoint]:
+    def build() -> tuple["Verifier", TargetEndpoint, "Lookups"]:
+        from amusd.workers.lookups import load_lookups
         from amusd.workers.verifier import load_verifier  # imports torch: only once the thread is pinned
 
         verifier = load_verifier(options, device)
+        lookups = load_lookups(options, verifier.vocabulary_size)
         details.update(verifier.describe())
-        return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits)
+        details["summary"] = "; ".join([details["summary"], *lookups.describe()])
+        return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits), lookups
 
     engine = TargetEngine(build, verify_policy(mode, count), options["verify"], recorder, device.cores)
     services = {
@@ -159,7 +163,7 @@ async def _serve(
     await asyncio.wrap_future(served.engine.loaded)
     details = served.details | {"versions": {name: importlib.metadata.version(name) for name in VERSIONS}}
     worker = WorkerServicer(
-        served.role, str(device), served.incarnation, served.recorder, json.dumps(details)
+        served.role, str(device), served.incarnation, served.recorder, json.dumps(details), served.engine
     )
     services = {
         **served.services,

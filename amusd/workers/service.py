@@ -1,25 +1,36 @@
 """What both kinds of worker serve: who they are, and what they did when."""
 
 import os
+from typing import Any
 
 from amusd.rpc.v1 import common_pb2, common_pb2_grpc
 from amusd.tracing import Recorder
 from amusd.transport.codec import pack
+from amusd.workers.engine import Engine
 
 
 class WorkerServicer(common_pb2_grpc.WorkerServicer):
-    """Info and Trace of one worker.
+    """Info, Occupancy and Trace of one worker.
 
     Args:
         details: JSON about the model and the device.
     """
 
-    def __init__(self, role: str, device: str, incarnation: int, recorder: Recorder, details: str) -> None:
+    def __init__(
+        self,
+        role: str,
+        device: str,
+        incarnation: int,
+        recorder: Recorder,
+        details: str,
+        engine: Engine[Any],
+    ) -> None:
         self._role = role
         self._device = device
         self._incarnation = incarnation
         self._recorder = recorder
         self._details = details
+        self._engine = engine
 
     async def Info(self, request: common_pb2.InfoRequest, context: object) -> common_pb2.InfoReply:  # noqa: N802
         """Who this worker is; also the probe for round-trip time and clock offset."""
@@ -31,6 +42,12 @@ class WorkerServicer(common_pb2_grpc.WorkerServicer):
             clock_ns=self._recorder.now_ns(),
             details=self._details,
         )
+
+    async def Occupancy(  # noqa: N802
+        self, request: common_pb2.OccupancyRequest, context: object
+    ) -> common_pb2.OccupancyReply:
+        """What live requests hold, as the engine says when it comes to it."""
+        return common_pb2.OccupancyReply(counts=await self._engine.count())
 
     async def Trace(self, request: common_pb2.TraceRequest, context: object) -> common_pb2.TraceReply:  # noqa: N802
         """The events since a moment of this worker's clock."""

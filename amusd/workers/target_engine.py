@@ -7,25 +7,27 @@ stream what is newest.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from amusd.errors import AmusdError, InputError, ProtocolError
 from amusd.orders import Order
 from amusd.policies import choices
-from amusd.policies.calibration import Calibration
+from amusd.policies.calibration import Records
 from amusd.policies.choices import Choice, Verify
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
 from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
-from amusd.speculation.tree import TreeNode
 from amusd.tracing import Recorder
-from amusd.transport.codec import encode_commits, encode_map, encode_target
+from amusd.transport.codec import encode_commits, encode_logprobs, encode_map, encode_target
 from amusd.transport.link import Link
 from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
+from amusd.workers.logprob_feed import LogprobFeed
 
 if TYPE_CHECKING:
+    from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
 
 ControlLink = Link[target_pb2.TargetEvent]
@@ -88,7 +90,7 @@ class TargetEngine(Engine[TargetInput]):
 
     def __init__(
         self,
-        build: Callable[[], tuple["Verifier", TargetEndpoint]],
+        build: Callable[[], tuple["Verifier", TargetEndpoint, "Lookups"]],
         policy: VerifyPolicy,
         verify: Verify,
         recorder: Recorder,
@@ -105,12 +107,16 @@ class TargetEngine(Engine[TargetInput]):
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
         self._refused: list[target_pb2.TargetEvent] = []
-        self._calibrations: dict[DrafterId, Calibration] = {}
+        self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
+        self._records = Records()
+        self._logprobs = LogprobFeed()
         self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
 
     def load(self) -> None:
         """Load the model and open the log."""
-        self.verifier, self.endpoint = self._build()
+        self.verifier, self.endpoint, self._lookups = self._build()
+        for drafter in self._lookups.drafters:
+            self._records.attach(drafter)
         self._policy.costs = self.verifier.costs
 
     # -- events --------------------------------------------------------------------------------
@@ -154,15 +160,20 @@ class TargetEngine(Engine[TargetInput]):
             )
             if wants_prefill:
                 self.verifier.open(order)
+                self._lookups.open(request)
+                self._records.open(request, self._lookups.drafters)
                 self._prefilling.append(request)
         except ProtocolError as error:
             self._drop_coordinator(error)
         except InputError as error:
-            self.endpoint.on_drop(request)
-            refused = common_pb2.Refused(
-                request=request, field=error.field, value=str(error.value), remedy=error.remedy
-            )
-            self._refused.append(target_pb2.TargetEvent(refused=refused))
+            self._refuse(request, error)
+
+    def _refuse(self, request: RequestId, error: InputError) -> None:
+        self.endpoint.on_drop(request)
+        refused = common_pb2.Refused(
+            request=request, field=error.field, value=str(error.value), remedy=error.remedy
+        )
+        self._refused.append(target_pb2.TargetEvent(refused=refused))
 
     def _rewind_feed(self, have: Have) -> None:
         try:
@@ -176,12 +187,17 @@ class TargetEngine(Engine[TargetInput]):
             if request in members:
                 members.remove(request)
                 self.verifier.close(request)
+                self._lookups.close(request)
+                self._records.close(request)
+        if request in self._unguessed:
+            self._unguessed.remove(request)
         self._policy.forget(request)
 
     def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
         if self._control is not None:
             self._control.close(reason)
             self._control = None
+            self._logprobs.clear()
         for request in [*self._prefilling, *self._decoding]:
             self.endpoint.on_drop(request)
             self._forget(request)
@@ -196,13 +212,14 @@ class TargetEngine(Engine[TargetInput]):
             self._detach(replaced, ProtocolError("the same drafter attached again on a newer stream"))
         self._drafters[drafter] = link
         self._incarnations[drafter] = hello.incarnation
-        self._calibrations[drafter] = Calibration()
+        self._records.attach(drafter)
         self._recorder.mark("drafter attached", drafter=drafter)
 
     def _detach(self, drafter: DrafterId, reason: AmusdError | None) -> None:
         link = self._drafters.pop(drafter, None)
         if link is not None:
-            del self._incarnations[drafter], self._calibrations[drafter]
+            del self._incarnations[drafter]
+            self._records.detach(drafter)
             link.close(reason)
             self.endpoint.on_detach(drafter)
             self._recorder.mark("drafter detached", drafter=drafter)
@@ -236,8 +253,12 @@ class TargetEngine(Engine[TargetInput]):
         return self._policy.deadline(
             {request: choice.reaches for request, choice in self._choose().items()},
             {request: self.endpoint.room(request) for request in self._decoding},
-            prospect=max((each.prospect for each in self._calibrations.values()), default=0.0),
+            prospect=self._records.prospect(self._drafters),
             now=self.now(),
+            drafted={
+                request: choices.count_drafted(self.endpoint.tree(request), choice, self._drafters)
+                for request, choice in self._choose().items()
+            },
         )
 
     def _choose(self) -> dict[RequestId, Choice]:
@@ -246,16 +267,13 @@ class TargetEngine(Engine[TargetInput]):
             choose, count = choices.CHOOSERS[self._verify], self._policy.nodes_max
             self._choices = {
                 request: choose(
-                    self.endpoint.tree(request), min(count, self.endpoint.room(request)), self._estimate
+                    self.endpoint.tree(request),
+                    min(count, self.endpoint.room(request)),
+                    partial(self._records.estimate, request),
                 )
                 for request in self._decoding
             }
         return self._choices
-
-    def _estimate(self, node: TreeNode) -> float:
-        """The chance that a node is the target's token if its parent is, by its drafter's record."""
-        drafter = min(node.aliases)[0]
-        return self._calibrations[drafter].estimate(node.score)
 
     def work(self) -> None:
         """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
@@ -264,19 +282,31 @@ class TargetEngine(Engine[TargetInput]):
         if self._decoding and self._deadline() <= self.now():
             self._pass()
         self._publish()
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """The lookups guess where logs grew, after everybody was told of it."""
+        for request in self._unguessed:
+            self._lookups.guess(self.endpoint, request, self._policy.nodes_max)
+            self._choices = None
+        self._unguessed.clear()
 
     def _prefill(self) -> None:
         request = self._prefilling[0]
         started = self._recorder.now_ns()
-        done = self.verifier.prefill(request)
+        start, rows, done = self.verifier.prefill(request)
+        self._logprobs.add_prompt(request, start, rows)
         self._recorder.record("prefill", started, request=request)
+        self._lookups.read(request, self.endpoint.log(request).tokens)
         if done:
             self._prefilling.remove(request)
             self._decoding.append(request)
+            self._unguessed.append(request)
+            self._look_up()
             self._choices = None
 
     def _pass(self) -> None:
-        chosen = self._choose()
+        chosen = self._lengthened(self._choose())
         widths = self._policy.widths({request: choice.reaches for request, choice in chosen.items()})
         chosen = {request: choice.first(widths[request]) for request, choice in chosen.items()}
         aliases = [
@@ -284,6 +314,7 @@ class TargetEngine(Engine[TargetInput]):
             for request, choice in chosen.items()
             for member in choice.nodes
             for drafter, node in member.aliases
+            if drafter in self._incarnations
         ]
         started_ns, started = self._recorder.now_ns(), self.now()
         winners = self.verifier.verify(chosen, self._drawn(chosen), apart=self._verify == "rows")
@@ -294,9 +325,23 @@ class TargetEngine(Engine[TargetInput]):
             "pass", started_ns, requests=len(chosen), verified=sum(verified.values()), aliases=aliases
         )
         for (request, choice), row_winners in zip(chosen.items(), winners, strict=True):
+            if (failure := self.verifier.failures.get(request)) is not None:
+                accepted[request] = 0
+                self._refuse(request, failure)
+                self._forget(request)
+                continue
             accepted[request] = self._commit(request, choice, row_winners)
         self._choices = None
         self._policy.on_pass(verified, accepted, started, ended)
+
+    def _lengthened(self, chosen: dict[RequestId, Choice]) -> dict[RequestId, Choice]:
+        """The choices, with phrases after their last nodes where there is room."""
+        if self._verify == "chain" and self._lookups.can_lengthen:
+            for request, choice in chosen.items():
+                self._lookups.lengthen(self.endpoint, request, choice.nodes, self._policy.nodes_max)
+            self._choices = None
+            return self._choose()
+        return chosen
 
     def _drawn(self, chosen: Mapping[RequestId, Choice]) -> dict[RequestId, list[Draws | None]]:
         """What was drawn below the root and each chosen node, whichever of it is verified."""
@@ -309,22 +354,33 @@ class TargetEngine(Engine[TargetInput]):
 
     def _commit(self, request: RequestId, choice: Choice, winners: Sequence[int]) -> int:
         """Commit what a pass found for one request; returns how many drafted tokens were accepted."""
+        start = self.endpoint.log(request).length
         result = self.endpoint.on_verified(request, choice.nodes, choice.parents, winners)
         assert result is not None, "nothing ends a request while its engine runs the pass"
         if result.rolled_back:
             self._recorder.mark("rollback", request=request, length=self.endpoint.log(request).length)
         for guess in result.guesses:
-            if guess.drafter is not None:
-                calibration = self._calibrations[guess.drafter]
-                calibration.observe(guess.score, guess.hit)
-                if guess.rank == 0:
-                    calibration.observe_best(guess.hit)
+            self._records.observe(request, guess)
+        self._lookups.learn(request, result.guesses)
+        self._lookups.reject(request, choice, result.accepted_rows)
+        logprobs = self.verifier.logprobs(request, result.accepted_rows, result.emitted)
+        self._logprobs.add_output(request, start, logprobs)
         accepted = len(result.accepted_rows)
         in_place = range(1, accepted + 1) if self._verify == "rows" else result.accepted_rows
         self.verifier.keep(request, in_place, result.emitted)
-        if result.final is not None:
+        if result.final is None:
+            self._unguessed.append(request)
+        else:
             self._forget(request)
         return accepted
+
+    def occupancy(self) -> dict[str, int]:
+        """Open requests, those with cells, and live nodes of all trees."""
+        return {
+            "requests": len(self.endpoint.requests()),
+            "slots": self.verifier.slots_used,
+            "nodes": sum(self.endpoint.tree(request).count for request in self.endpoint.requests()),
+        }
 
     # -- streams -------------------------------------------------------------------------------
 
@@ -335,13 +391,18 @@ class TargetEngine(Engine[TargetInput]):
                 link.send([encode_target(messages)])
         if self._control is not None and self._control.ready:
             events, self._refused = self._refused, []
-            if commits := self.endpoint.feed():
-                columns = target_pb2.Commits(columns=encode_commits(commits))
+            commits = self.endpoint.feed()
+            logprobs = encode_logprobs(self._logprobs.take(commits))
+            if commits or logprobs:
+                columns = target_pb2.Commits(columns=encode_commits(commits), logprobs=logprobs)
                 events.append(target_pb2.TargetEvent(commits=columns))
                 events.extend(self._statistics(commit) for commit in commits if commit.final is not None)
             if events:
                 self._control.send(events)
 
     def _statistics(self, commit: Commit) -> target_pb2.TargetEvent:
-        values = encode_map(self.endpoint.stats(commit.request).to_dict())
-        return target_pb2.TargetEvent(statistics=target_pb2.Statistics(request=commit.request, values=values))
+        names = self._lookups.names()
+        counts = self.endpoint.stats(commit.request).to_dict()
+        counts["credits"] = [[names.get(source, source), *credit] for source, *credit in counts["credits"]]
+        statistics = target_pb2.Statistics(request=commit.request, values=encode_map(counts))
+        return target_pb2.TargetEvent(statistics=statistics)

@@ -1,6 +1,7 @@
 """The target's model behind its engine: requests in, the target's own tokens out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,14 +9,17 @@ from torch import Tensor
 
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError, ProtocolError
+from amusd.logprobs import RowLogprobs
 from amusd.models import ModelSpec, Rows, Runner, default_context, load_config, load_model
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.target_cells import TargetCells
 from amusd.models.timing import time_passes
 from amusd.orders import Order
+from amusd.params import ProcessorsOf
 from amusd.policies.choices import BRANCHES_MAX, Choice
 from amusd.policies.costs import CostCurve
-from amusd.sampling import RowSampler, rules
+from amusd.sampling import Prefixes, RowSampler, rules
+from amusd.sampling.logprobs import row_logprobs
 from amusd.sampling.rules import Rule
 from amusd.sampling.sampler import Law
 from amusd.sampling.truncation import SparseLaw
@@ -25,6 +29,14 @@ from amusd.speculation.tree import TreeNode
 PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many of the most likely tokens come back with their logprobs; None for no logprobs at all."""
+
+    output: int | None
+    prompt: int | None
+
+
 class Verifier:
     """Cells, samplers and logs of the live requests of one target; owned by one thread.
 
@@ -32,6 +44,10 @@ class Verifier:
         costs: of the runner's passes.
         vocabulary_size: tokens that the target may emit; further columns of its logits are padding.
         rule: by which the token after a node is emitted where siblings were drawn below it; None: `race`.
+        processors: Python logits processors of requests that are opened from this very process.
+
+    Attributes:
+        failures: requests whose Python logits processors failed in the last pass; its winners mean nothing.
     """
 
     def __init__(
@@ -41,16 +57,21 @@ class Verifier:
         costs: CostCurve,
         vocabulary_size: int,
         rule: Rule | None = None,
+        processors: ProcessorsOf | None = None,
     ) -> None:
         self.costs = costs
         self.vocabulary_size = vocabulary_size
         self.rule = rule or rules.get("race")
+        self.failures: dict[RequestId, InputError] = {}
+        self._processors = {} if processors is None else processors
         self._cells = TargetCells(runner)
         self._runner = runner
         self._check = check
         self._slots: dict[RequestId, int] = {}
         self._samplers: dict[RequestId, RowSampler] = {}
         self._logs: dict[RequestId, list[int]] = {}
+        self._wanted: dict[RequestId, Wanted] = {}
+        self._raw: dict[RequestId, list[Tensor]] = {}  # of the last pass, per row, where logprobs are wanted
 
     def describe(self) -> dict[str, Any]:
         """Facts for the start-up print and for the coordinator, in plain JSON types."""
@@ -70,24 +91,37 @@ class Verifier:
             "pass_seconds": self.costs.to_dict(),
         }
 
+    @property
+    def slots_used(self) -> int:
+        """How many requests have cells."""
+        return len(self._slots)
+
     def open(self, order: Order) -> None:
         """Take a request; its prompt is prefilled turn by turn.
 
         Raises:
             InputError: no slot is free, or a setting names a token that the model does not have.
         """
+        params = order.params
+        if functions := self._processors.get(order.request):
+            params = params.model_copy(update={"logits_processors": functions})
         sampler = RowSampler(
-            order.params,
+            params,
             seed=order.seed,
             vocabulary_size=self.vocabulary_size,
             prompt_length=order.prompt_length,
             sample_index=order.sample_index,
             device=self._runner.loaded.device,
-            end_tokens=order.end_tokens,
+            # As in vLLM, min_tokens keeps off the model's own end even where it would not end the request.
+            end_tokens=order.end_tokens | self._runner.loaded.end_tokens,
         )
         self._slots[order.request] = self._cells.open()
         self._samplers[order.request] = sampler
         self._logs[order.request] = list(order.tokens)
+        if params.logprobs is not None or params.prompt_logprobs is not None:
+            # A request that goes on after a target was lost has its prompt's numbers already.
+            fresh = len(order.tokens) == order.prompt_length
+            self._wanted[order.request] = Wanted(params.logprobs, params.prompt_logprobs if fresh else None)
 
     def close(self, request: RequestId) -> None:
         """Free the request's cells."""
@@ -97,13 +131,46 @@ class Verifier:
             if held == moved:
                 self._slots[other] = slot
         del self._samplers[request], self._logs[request]
+        self._wanted.pop(request, None)
+        self._raw.pop(request, None)
 
-    def prefill(self, request: RequestId) -> bool:
-        """Prefill the next chunk of the prompt; returns whether the request can decode now."""
+    def prefill(self, request: RequestId) -> tuple[int, list[RowLogprobs], bool]:
+        """Prefill the next chunk of the prompt.
+
+        Returns:
+            where they are wanted, the logprobs of the tokens that follow the chunk's own, after the position
+            of the first; and whether the request can decode now.
+        """
         slot, log = self._slots[request], self._logs[request]
-        stop = min(len(log), max(self._cells.length(slot), 1) + PREFILL_TOKENS_MAX)
-        self._cells.prefill(slot, log[:stop])
-        return stop == len(log)
+        start = max(self._cells.length(slot), 1)
+        stop = min(len(log), start + PREFILL_TOKENS_MAX)
+        wanted = self._wanted.get(request)
+        if wanted is None or wanted.prompt is None:
+            self._cells.prefill(slot, log[:stop])
+            return start, [], stop == len(log)
+        rows = self._cells.prefill(slot, log[:stop], head=True)  # [stop - start, vocabulary]
+        assert rows is not None
+        return start, self._logprobs(rows, log[start:stop], wanted.prompt), stop == len(log)
+
+    def logprobs(
+        self, request: RequestId, accepted_rows: Sequence[int], tokens: Sequence[int]
+    ) -> list[RowLogprobs]:
+        """Those of the tokens that the last pass committed; none where they are not wanted.
+
+        Args:
+            accepted_rows: of the accepted nodes.
+            tokens: what comes after the root and after each of those.
+        """
+        wanted = self._wanted.get(request)
+        if wanted is None or wanted.output is None:
+            return []
+        rows = self._raw[request]
+        return self._logprobs(
+            [rows[row] for row in (0, *accepted_rows)[: len(tokens)]], tokens, wanted.output
+        )
+
+    def _logprobs(self, rows: Iterable[Tensor], tokens: Sequence[int], count: int) -> list[RowLogprobs]:
+        return row_logprobs(rows, tokens, count=count, vocabulary_size=self.vocabulary_size)
 
     def check(self, draws: Draws) -> None:
         """Refuse draws that the rule never makes.
@@ -135,6 +202,7 @@ class Verifier:
         Returns:
             the target's own token after the root and after each node of each choice.
         """
+        self.failures.clear()
         drawn = draws or {}
         if apart:
             return self._verify_apart(choices, drawn)
@@ -143,6 +211,11 @@ class Verifier:
             for request, choice in choices.items()
         ]
         logits = self._cells.forward(plans)  # [requests, W, vocabulary]
+        self._raw = {
+            request: list(rows)
+            for request, rows in zip(choices, logits, strict=True)
+            if request in self._wanted
+        }
         return [
             self._winners(request, plan, rows[: len(plan.tokens)], drawn.get(request, ()))
             for request, plan, rows in zip(choices, plans, logits, strict=True)
@@ -166,11 +239,18 @@ class Verifier:
             plans.append(self._plan(request, slot, nodes, range(len(nodes))))
         logits = self._in_slot_order(slots, plans)
         found = {request: [-1] * (1 + len(choice.nodes)) for request, choice in choices.items()}
+        self._raw = {
+            request: [torch.empty(0)] * len(rows)
+            for request, rows in found.items()
+            if request in self._wanted
+        }
         for (request, _, rows), slot, plan, branch_logits in zip(branches, slots, plans, logits, strict=True):
             drawn = [draws[request][row] for row in (0, *rows)] if request in draws else ()
             winners = self._winners(request, plan, branch_logits[: len(plan.tokens)], drawn)
-            for row, winner in zip((0, *rows), winners, strict=True):
+            for place, (row, winner) in enumerate(zip((0, *rows), winners, strict=True)):
                 found[request][row] = winner
+                if request in self._wanted:
+                    self._raw[request][row] = branch_logits[place]
             accepted = 0
             while accepted < len(rows) and plan.tokens[accepted + 1] == winners[accepted]:
                 accepted += 1
@@ -198,10 +278,14 @@ class Verifier:
         if sampler.needs_prefix:
             row_of = {cell: row for row, cell in enumerate(plan.cells)}
             paths = [[plan.tokens[row_of[cell]] for cell in path[1:]] for path in plan.ancestors]
-            prefixes = [[*log, *path] for path in paths]
+            prefixes = Prefixes(log, paths)
         positions = [position + 1 for position in plan.positions]
         laws = {row: self._law(each) for row, each in enumerate(draws) if each is not None}
-        return sampler.winners(sampler.arrivals(logits, positions, prefixes, laws))
+        try:
+            return sampler.winners(sampler.arrivals(logits, positions, prefixes, laws))
+        except InputError as error:
+            self.failures[request] = error
+            return [0] * len(positions)
 
     def _law(self, draws: Draws) -> Law:
         """What the rule makes of the target's probabilities at a row."""
@@ -245,5 +329,11 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
     rows_max = options["num_speculative_tokens"] + 1
     check = self_check(runner, 1 if options["mode"] == "alone" else rows_max)
     costs = CostCurve(time_passes(runner, rows_max), loaded.rows_multiple)
-    vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)
-    return Verifier(runner, check, costs, vocabulary_size, rules.get(options["rule"]))
+    return Verifier(
+        runner,
+        check,
+        costs,
+        min(options["vocabulary_size"], loaded.vocabulary_size),
+        rules.get(options["rule"]),
+        options.get("processors"),
+    )

@@ -50,6 +50,7 @@ def test_another_target_is_not_widened_and_needs_a_draft():
         ({"ks": (65,)}, "--ks: 65"),
         ({"drafts": ("demo", "demo")}, "--draft: demo, demo"),
         ({"drafts": ("none",)}, "--draft: none"),
+        ({"drafts": ("demo", "prompt-lookup")}, "--draft: prompt-lookup: it has no model to time"),
         ({"dtype": "int8"}, "dtype: int8"),
         ({"target_devices": "cpu:9"}, "cpu:9"),
     ],

@@ -1,20 +1,28 @@
 """An engine that decodes nothing: it hands out prepared chunks, or fails on purpose."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from amusd.config import EngineConfig
 from amusd.coordinator.admission import check_request
 from amusd.errors import InputError
-from amusd.outputs import Chunk, RequestMetrics, RequestOutput
+from amusd.logprobs import Logprob
+from amusd.outputs import Chunk, DrafterMetrics, RequestMetrics, RequestOutput
 from amusd.params import SamplingParams
 
 METRICS = RequestMetrics(
     tokens_per_second=85.25,
+    queue_seconds=0.0,
+    first_token_seconds=0.02,
+    decode_seconds=0.04,
     acceptance_rate=0.714,
     mean_acceptance_length=2.5,
     passes=2,
+    drafted=5,
+    verified=4,
+    accepted=3,
     rollbacks=1,
     corrections=2,
     foreseen_corrections=1,
@@ -26,6 +34,7 @@ METRICS = RequestMetrics(
     depth_accepted=(1, 1),
     rank_seen=(2, 2),
     rank_hits=(1, 0),
+    drafters=(DrafterMetrics("draft 0", 9, 5, 3, 1), DrafterMetrics("ngram", 8, 4, 2, 0)),
 )
 
 
@@ -54,6 +63,7 @@ class FakeLLM:
     while_streaming: BaseException | None = None
     notes: tuple[str, ...] = ()
     text = "    return n"
+    logprobs: list[dict[int, Logprob]] | None = None
 
     def __init__(self, config: EngineConfig) -> None:
         if self.failure is not None:
@@ -82,6 +92,7 @@ class FakeLLM:
         if self.while_streaming is not None:
             raise self.while_streaming
         output = RequestOutput(None, tuple(prompt), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
+        output = replace(output, logprobs=self.logprobs)
         yield Chunk(rest, (8, 9), (True, True), ((rest, True),), output)
 
     def write_trace(self, path: str | Path) -> None:

@@ -5,14 +5,17 @@ import json
 import os
 import pty
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from amusd.cli import main, screens
+from amusd.cli.generate import one_by_one
 from amusd.config import EngineConfig
 from amusd.errors import AmusdError, DeviceError, ModelError, ProtocolError, WorkerError
-from amusd.outputs import Chunk
+from amusd.logprobs import Logprob
+from amusd.outputs import Chunk, RequestOutput
 from tests.cli.fakes import METRICS, FakeLLM
 
 
@@ -52,6 +55,8 @@ def test_pipe_gets_the_text_alone_and_stderr_the_summary(
         "target passes: 2",
         "acceptance rate (TAR): 71.4%",
         "mean acceptance length: 2.50 tokens",
+        "through draft 0: 3 of 5 verified accepted, 1 its alone",
+        "through ngram: 2 of 4 verified accepted, 0 its alone",
         "rollbacks: 1",
         "foreseen corrections: 1",
         "stale nodes: 3",
@@ -96,9 +101,15 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
         "seed": 11,
         "metrics": {
             "tokens_per_second": METRICS.tokens_per_second,
+            "queue_seconds": METRICS.queue_seconds,
+            "first_token_seconds": METRICS.first_token_seconds,
+            "decode_seconds": METRICS.decode_seconds,
             "acceptance_rate": METRICS.acceptance_rate,
             "mean_acceptance_length": METRICS.mean_acceptance_length,
             "passes": METRICS.passes,
+            "drafted": METRICS.drafted,
+            "verified": METRICS.verified,
+            "accepted": METRICS.accepted,
             "rollbacks": METRICS.rollbacks,
             "corrections": METRICS.corrections,
             "foreseen_corrections": METRICS.foreseen_corrections,
@@ -110,6 +121,7 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
             "depth_accepted": list(METRICS.depth_accepted),
             "rank_seen": list(METRICS.rank_seen),
             "rank_hits": list(METRICS.rank_hits),
+            "drafters": [asdict(each) for each in METRICS.drafters],
         },
     }
 
@@ -239,3 +251,60 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(monkeypatch: py
     view = screens.TerminalScreen(alone=False)
     view.show(Chunk("", (), (), (("a\x1b[2Jb\x9bc\td\n", True),)))
     assert "a\ufffd[2Jb\ufffdc\td" in terminal.shown()
+
+
+def test_every_option_reaches_the_parameters_by_its_name(engines: list[FakeLLM]) -> None:
+    given = {
+        "--typical-p": 0.9,
+        "--repetition-penalty": 1.1,
+        "--presence-penalty": 0.2,
+        "--frequency-penalty": 0.3,
+        "--min-tokens": 2,
+        "--n": 3,
+        "--logprobs": 4,
+    }
+    options = [str(part) for pair in given.items() for part in pair]
+    flags = [
+        "--include-stop-str-in-output",
+        "--ignore-eos",
+        "--bad-word",
+        "no",
+        "--bad-word",
+        "not",
+        "--json",
+    ]
+    assert main(["generate", "def f(n):", *options, *flags]) == 0
+    params = engines[0].params
+    assert params is not None
+    for name, value in given.items():
+        assert getattr(params, name.removeprefix("--").replace("-", "_")) == value
+    assert (params.include_stop_str_in_output, params.ignore_eos) == (True, True)
+    assert params.bad_words == ("no", "not")
+
+
+def test_several_outputs_are_shown_one_after_the_other_however_they_come() -> None:
+    def chunk(index: int, text: str, last: bool = False) -> Chunk:
+        finished = RequestOutput(None, (1,), text, (2,), "stop", 1, METRICS, index=index) if last else None
+        return Chunk(text, (2,), (False,), ((text, False),), finished, index)
+
+    arriving = [
+        chunk(1, "b1"),
+        chunk(0, "a1"),
+        chunk(2, "c1", last=True),
+        chunk(1, "b2", last=True),
+        chunk(0, "a2"),
+        chunk(0, "a3", last=True),
+    ]
+    shown = one_by_one(iter(arriving))
+    assert next(shown).text == "a1"
+    assert [each.text for each in shown] == ["a2", "a3", "b1", "b2", "c1"]
+
+
+def test_json_holds_logprobs_where_they_were_asked_for(
+    engines: list[FakeLLM], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {7: Logprob(-0.5, 1, " return")}
+    monkeypatch.setattr(FakeLLM, "logprobs", [row])
+    assert main(["generate", "def f(n):", "--json", "--logprobs", "1"]) == 0
+    shown = json.loads(capsys.readouterr().out)["logprobs"]
+    assert shown == [{"7": {"logprob": -0.5, "rank": 1, "decoded_token": " return"}}]

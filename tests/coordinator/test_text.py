@@ -15,9 +15,9 @@ def tokenizer():
     return load_tokenizer("demo")
 
 
-def stream(tokenizer, text, stop=()):
+def stream(tokenizer, text, stop=(), **options):
     """The pieces that each token released, the end included, and the stream itself."""
-    out = TextStream(tokenizer, tokenizer.encode("x = "), stop)
+    out = TextStream(tokenizer, tokenizer.encode("x = "), stop, **options)
     pieces = []
     for token in tokenizer.encode(text):
         pieces.append("".join(piece for piece, _ in out.push(token, False)))
@@ -82,3 +82,37 @@ def test_pieces_keep_their_origin_when_they_are_cut(tokenizer):
     spans = [span for t in tokenizer.encode("aab") for span in out.push(t, True)]
     assert "".join(text for text, _ in spans) == "aa"
     assert all(drafted for _, drafted in spans)
+
+
+stops = st.lists(st.text(alphabet="ab :(", min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+@given(text=texts, stop=stops)
+def test_a_stop_string_that_is_kept_ends_the_text(tokenizer, text, stop):
+    _, without = stream(tokenizer, text, stop)
+    pieces, out = stream(tokenizer, text, stop, include_stop=True)
+    assert "".join(pieces) == out.text
+    assert out.stopped_by == without.stopped_by
+    assert out.text == without.text + (out.stopped_by or "")
+
+
+@given(text=texts, stop=stops, min_tokens=st.integers(0, 12))
+def test_a_stop_string_counts_once_a_token_after_min_tokens_completes_it(tokenizer, text, stop, min_tokens):
+    pieces, out = stream(tokenizer, text, stop, min_tokens=min_tokens)
+    assert "".join(pieces) == out.text
+    early, _ = stream(tokenizer, text)
+    free = len("".join(early[:min_tokens]))  # characters that were whole with so many tokens
+    ends = [i + len(s) for s in stop for i in range(len(text)) if text.startswith(s, i)]
+    assert out.stopped == any(end > free for end in ends)
+    if out.stopped:
+        assert text.startswith(out.text + out.stopped_by)
+        assert len(out.text + out.stopped_by) > free
+    else:
+        assert out.text == text
+
+
+def test_special_tokens_are_in_the_text_only_if_they_are_wanted(tokenizer):
+    [special] = tokenizer.all_special_ids[:1]
+    for skip, expected in ((True, ""), (False, tokenizer.decode([special]))):
+        out = TextStream(tokenizer, tokenizer.encode("x"), (), skip_special=skip)
+        assert "".join(piece for piece, _ in [*out.push(special, False), *out.finish()]) == expected

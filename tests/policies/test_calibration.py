@@ -4,7 +4,16 @@ from random import Random
 
 import pytest
 
-from amusd.policies.calibration import ESTIMATE_MIN, MEMORY_TRIALS, PROSPECT_FIRST, Calibration, Forecasts
+from amusd.policies.calibration import (
+    ESTIMATE_MIN,
+    MEMORY_TRIALS,
+    PROSPECT_FIRST,
+    Calibration,
+    Forecasts,
+    Records,
+)
+from amusd.speculation.target import Guess
+from amusd.speculation.tree import TreeNode
 
 
 def teach(calibration, score, hits, trials, rank=0):
@@ -135,3 +144,52 @@ def test_a_prospect_follows_the_last_best_guesses():
     for _ in range(60):
         calibration.observe_best(hit=True)
     assert calibration.prospect > 0.95
+
+
+# -- the target's records --------------------------------------------------------------------------
+
+LINK, LOOKUP = 4, -1
+
+
+def node_claimed(**claims):
+    by_drafter = {"link": LINK, "lookup": LOOKUP}
+    return TreeNode(1, 1, aliases={(by_drafter[name], 0): score for name, score in claims.items()})
+
+
+def records(*requests):
+    made = Records()
+    made.attach(LINK)
+    made.attach(LOOKUP)
+    for request in requests:
+        made.open(request, [LOOKUP])
+    return made
+
+
+def test_of_several_claims_for_one_node_the_best_founded_counts():
+    made = records(1)
+    for _ in range(200):
+        made.observe(1, Guess(LOOKUP, 0.9, False, rank=0))
+    assert made.estimate(1, node_claimed(link=0.5, lookup=0.9)) == pytest.approx(0.5)
+    assert made.estimate(1, node_claimed(lookup=0.9)) < 0.1
+
+
+def test_a_lookup_has_a_record_of_its_own_in_each_request_and_begins_with_what_others_showed():
+    made = records(1, 2)
+    for _ in range(100):
+        made.observe(1, Guess(LOOKUP, 0.6, True, rank=0))
+        made.observe(2, Guess(LOOKUP, 0.6, False, rank=0))
+    assert made.estimate(1, node_claimed(lookup=0.6)) > 0.85
+    assert made.estimate(2, node_claimed(lookup=0.6)) < 0.15
+    made.open(3, [LOOKUP])
+    assert 0.3 < made.estimate(3, node_claimed(lookup=0.6)) < 0.7
+
+
+def test_a_linked_drafter_has_one_record_that_ends_with_its_link():
+    made = records(1, 2)
+    for _ in range(100):
+        made.observe(1, Guess(LINK, 0.6, False, rank=0))
+    assert made.estimate(2, node_claimed(link=0.6)) < 0.15
+    assert made.prospect([LINK]) < 0.05 and made.prospect([]) == 0
+    made.detach(LINK)
+    made.attach(LINK)
+    assert made.estimate(2, node_claimed(link=0.6)) == pytest.approx(0.6)

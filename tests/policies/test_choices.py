@@ -2,7 +2,7 @@
 
 import pytest
 
-from amusd.policies.choices import BRANCHES_MAX, choose_chain, choose_rows, choose_tree
+from amusd.policies.choices import BRANCHES_MAX, choose_chain, choose_rows, choose_tree, count_drafted
 from amusd.speculation.tree import SpeculationTree
 
 
@@ -41,7 +41,8 @@ def test_a_tree_holds_the_nodes_of_highest_reach_wherever_they_hang():
 
 def test_estimates_overrule_claims():
     tree, nodes = tree_of((None, 1, 0.9), (None, 2, 0.2))
-    assert choose_tree(tree, 1, lambda node: 1 - node.score).nodes == [nodes[1]]
+    for choose in (choose_chain, choose_tree):
+        assert choose(tree, 1, lambda node: 1 - node.score).nodes == [nodes[1]]
 
 
 def test_any_prefix_of_a_choice_is_a_choice():
@@ -72,3 +73,22 @@ def test_rows_take_a_bounded_number_of_paths():
 def test_an_empty_tree_gives_an_empty_choice():
     tree, _ = tree_of()
     assert all(not choose(tree, 5, claimed).nodes for choose in (choose_chain, choose_tree, choose_rows))
+
+
+LINKED, LOOKUP = 4, -1
+
+
+@pytest.mark.parametrize(
+    ("owners", "count"),
+    [
+        ({0: [LINKED], 2: [LINKED], 4: [LINKED]}, 3),
+        ({0: [LOOKUP, LINKED], 2: [LINKED], 4: [LOOKUP]}, 2),
+        ({0: [LOOKUP], 2: [LOOKUP], 4: [LOOKUP]}, 0),
+        ({0: [LOOKUP], 2: [LOOKUP], 4: [LOOKUP], 1: [LINKED]}, 3),  # overruled, but it has spoken
+    ],
+)
+def test_nodes_count_as_drafted_up_to_the_first_that_was_only_looked_up(owners, count):
+    tree, nodes = tree_of(*FORK)
+    for place, drafters in owners.items():
+        nodes[place].aliases.update({(drafter, place): 0.5 for drafter in drafters})
+    assert count_drafted(tree, choose_chain(tree, 7, claimed), {LINKED}) == count

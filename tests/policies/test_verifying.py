@@ -240,3 +240,41 @@ def test_an_ended_request_leaves_nothing():
 def test_an_unknown_mode_is_refused():
     with pytest.raises(InputError, match="mode: turbo"):
         verify_policy("turbo", 5)
+
+
+# -- nodes that were looked up ------------------------------------------------------------------------
+
+
+def waits(policy, chain, drafted, now=10.0005):
+    """Whether it still waits half a millisecond after the last pass; `drafted` nodes came over a link."""
+    policy.deadline({1: chain}, {1: PLENTY}, prospect=0.75, now=10.0, drafted={1: drafted})
+    return policy.deadline({1: chain}, {1: PLENTY}, prospect=0.75, now=now, drafted={1: drafted}) > now
+
+
+@pytest.mark.parametrize(
+    ("chain", "drafted", "expected"),
+    [
+        ([], 0, True),
+        ([0.4], 0, False),
+        ([0.05], 0, True),  # a doubtful guess is no reason not to wait for the draft
+        ([0.95, 0.93], 0, False),  # a sure one leaves nothing to wait for
+        ([0.9, 0.05], 1, True),
+        ([0.9, 0.88], 1, False),
+    ],
+)
+def test_async_waits_for_what_a_lookup_leaves_open(chain, drafted, expected):
+    assert waits(async_policy(), chain, drafted) == expected
+
+
+def test_without_lookups_every_node_counts_as_drafted():
+    for chain in ([], [0.9], [0.9, 0.5], [0.2]):
+        policies = async_policy(), async_policy()
+        given = deadline(policies[0], {1: chain}, now=10.0)
+        assert given == policies[1].deadline(
+            {1: chain}, {1: PLENTY}, prospect=0.75, now=10.0, drafted={1: len(chain)}
+        )
+
+
+def test_turns_wait_for_the_draft_whatever_was_looked_up():
+    assert waits(verify_policy("sync", 5), [0.9] * 5, drafted=0)
+    assert not waits(verify_policy("sync", 5), [0.9] * 5, drafted=5)

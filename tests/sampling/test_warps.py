@@ -6,11 +6,13 @@ from transformers.generation.logits_process import (
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
+    NoBadWordsLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from amusd.errors import InputError
@@ -47,18 +49,33 @@ TRANSFORMERS = [
     ({"min_p": 0.1}, [MinPLogitsWarper(0.1)]),
     ({"top_p": 0.8}, [TopPLogitsWarper(0.8)]),
     ({"top_p": 0.01}, [TopPLogitsWarper(0.01)]),
+    ({"typical_p": 0.9}, [TypicalLogitsWarper(0.9)]),
+    ({"typical_p": 0.2}, [TypicalLogitsWarper(0.2)]),
+    ({"temperature": 40.0, "typical_p": 0.5}, [TemperatureLogitsWarper(40.0), TypicalLogitsWarper(0.5)]),
+    (
+        {"bad_words_ids": [[4], [9, 11, 6], [11, 8], [8, 3]]},
+        [NoBadWordsLogitsProcessor([[4], [9, 11, 6], [11, 8]])],
+    ),
     ({"repetition_penalty": 1.3}, [RepetitionPenaltyLogitsProcessor(1.3)]),
     ({"logit_bias": {4: 2.5, 9: -3.0}}, [SequenceBiasLogitsProcessor([[[4], 2.5], [[9], -3.0]])]),
     ({"min_tokens": 6}, [MinNewTokensLengthLogitsProcessor(len(PROMPT), 6, [1, 7])]),
     ({"min_tokens": 5}, []),
     (
-        {"repetition_penalty": 0.8, "temperature": 1.4, "min_p": 0.02, "top_k": 20, "top_p": 0.7},
+        {
+            "repetition_penalty": 0.8,
+            "temperature": 1.4,
+            "min_p": 0.02,
+            "top_k": 20,
+            "top_p": 0.7,
+            "typical_p": 0.6,
+        },
         [
             RepetitionPenaltyLogitsProcessor(0.8),
             TemperatureLogitsWarper(1.4),
             MinPLogitsWarper(0.02),
             TopKLogitsWarper(20),
             TopPLogitsWarper(0.7),
+            TypicalLogitsWarper(0.6),
         ],
     ),
 ]
@@ -156,6 +173,64 @@ def test_logits_become_float32_before_anything_else():
     assert torch.equal(warped, warp(logits.float(), temperature=0.3, logit_bias={1: 0.001}))
 
 
+@pytest.mark.parametrize("typical_p", [1e-9, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("spread", [0.001, 1, 10])
+def test_typical_by_its_definition(typical_p, spread):
+    logits = some_logits() * spread
+    for row, warped in zip(logits, warp(logits, typical_p=typical_p), strict=True):
+        law = row.double().softmax(0)
+        entropy = -(law * law.log()).sum()
+        distance = (-law.log() - entropy).abs().tolist()
+        kept, mass = set(), 0.0
+        for token in sorted(range(VOCAB), key=lambda token: distance[token]):
+            kept.add(token)
+            mass += law[token].item()
+            if mass >= typical_p:
+                break
+        assert set(warped.isfinite().nonzero()[:, 0].tolist()) == kept
+
+
+def test_a_python_processor_sees_each_rows_whole_prefix_after_the_bias_and_before_the_penalties():
+    seen = []
+
+    def halve(input_ids, scores):
+        seen.append((input_ids.tolist(), scores[0, 5].item()))
+        scores[0, 5] /= 2  # it may write to what it was given
+        return scores
+
+    logits = torch.zeros(2, VOCAB)
+    settings = {"logits_processors": [halve], "logit_bias": {5: 8.0}, "repetition_penalty": 2.0}
+    warps = Warps(SamplingParams(**settings), vocabulary_size=VOCAB, prompt_length=1)
+    assert warps.needs_prefix
+    warped = warps(logits, [2, 3], [[5, 6], [5, 6, 7]])
+    assert seen == [([[5, 6]], 8.0), ([[5, 6, 7]], 8.0)]
+    assert warped[:, 5].tolist() == [2.0, 2.0]
+    assert not logits.any()
+
+
+def test_a_python_processor_that_writes_to_its_scores_does_not_write_to_the_callers():
+    def spoil(input_ids, scores):
+        return scores.fill_(1.0)
+
+    logits = some_logits()
+    before = logits.clone()
+    assert (warp(logits, logits_processors=[spoil]) == 1.0).all()
+    assert torch.equal(logits, before)
+
+
+def test_transformers_own_classes_are_python_processors():
+    logits = some_logits(rows=3)
+    processor = RepetitionPenaltyLogitsProcessor(1.7)
+    expected = warp(logits, repetition_penalty=1.7)
+    assert torch.equal(warp(logits, logits_processors=[processor]), expected)
+
+
+@pytest.mark.parametrize("wrong", [lambda ids, scores: None, lambda ids, scores: scores[0]])
+def test_a_python_processor_that_returns_no_scores_is_named(wrong):
+    with pytest.raises(InputError, match=r"^logits_processors: .*it returned"):
+        warp(some_logits(), logits_processors=[wrong])
+
+
 EVERYTHING = {
     "temperature": 0.9,
     "min_p": 0.001,
@@ -166,10 +241,16 @@ EVERYTHING = {
     "presence_penalty": 0.1,
     "logit_bias": {6: 1.0},
     "min_tokens": 7,
+    "typical_p": 0.98,
+    "bad_words_ids": [[3], [11, 4], [0, 0, 5], [1, 1, 7]],
+    "allowed_token_ids": list(range(1, 96)),
 }
 
 
-@pytest.mark.parametrize("settings", [EVERYTHING, {"top_p": 0.9}, {"temperature": 0.7}, {"min_p": 0.05}])
+@pytest.mark.parametrize(
+    "settings",
+    [EVERYTHING, {"top_p": 0.9}, {"temperature": 0.7}, {"min_p": 0.05}, {"typical_p": 0.9}],
+)
 @pytest.mark.parametrize("vocabulary_size", [VOCAB, 2048])
 def test_a_row_has_the_same_bits_whatever_its_company(settings, vocabulary_size):
     logits = some_logits(rows=9, columns=vocabulary_size)
@@ -191,7 +272,15 @@ def test_the_callers_logits_stay_as_they_are():
     assert torch.equal(logits, before)
 
 
-@pytest.mark.parametrize("settings", [{"logit_bias": {VOCAB: 1.0}}, {"stop_token_ids": [VOCAB]}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"logit_bias": {VOCAB: 1.0}},
+        {"stop_token_ids": [VOCAB]},
+        {"allowed_token_ids": [1, VOCAB]},
+        {"bad_words_ids": [[VOCAB]]},
+    ],
+)
 def test_a_token_id_outside_the_vocabulary_is_refused(settings):
     with pytest.raises(InputError, match=rf"{next(iter(settings))}: {VOCAB}: .*below {VOCAB}"):
         warp(some_logits(), **settings)

@@ -58,6 +58,7 @@ def _work(world: World, rng: random.Random, index: int) -> list[Callable[[], obj
         propose,
         propose,
         propose,
+        lambda: world.look_up(pick, guesses),
         world.feed,
         world.deliver_control,
         world.deliver_control,

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 
+from amusd.speculation.messages import DrafterId
 from amusd.speculation.target import Limits
 
 VOCABULARY_SIZE = 4
@@ -12,6 +13,7 @@ LIMITS = Limits(
     window=WINDOW, nodes_total_max=64, frame_nodes_max=5, drafters_max=2, finished_max=2, remembered_max=256
 )
 REQUESTS_MAX = 3
+LOOKUP = DrafterId(-1)
 
 
 def next_token(prefix: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from amusd.speculation.drafter import DrafterEndpoint, LogChange
 from amusd.speculation.messages import RequestId
 from amusd.speculation.tree import TreeNode
 
-from .fake_target import LIMITS, WINDOW, alone
+from .fake_target import LIMITS, LOOKUP, WINDOW, alone
 
 if TYPE_CHECKING:
     from .world import Order, World
@@ -39,6 +39,8 @@ def check_verifiable(
     for node in nodes:
         assert node.live
         for link, node_id in node.aliases:
+            if link == LOOKUP:
+                continue
             path = world.truth[world.links[link], request, node_id]
             assert path[: len(log)] == log
             assert len(path) == node.position + 1 > len(log)
@@ -72,9 +74,13 @@ def _check_target(world: World, request: RequestId) -> None:
     for node in nodes:
         assert node.live
         assert node.aliases or node.children
-        assert {link for link, _ in node.aliases} <= set(world.target.drafters())
+        assert {link for link, _ in node.aliases} <= {LOOKUP, *world.target.drafters()}
         for link, node_id in node.aliases:
-            assert world.truth[world.links[link], request, node_id] == log + tree.path(node)
+            path = log + tree.path(node)
+            if link == LOOKUP:
+                assert (request, path) in world.looked_up
+            else:
+                assert world.truth[world.links[link], request, node_id] == path
 
 
 def _check_drafter(world: World, endpoint: DrafterEndpoint) -> None:
@@ -94,5 +100,5 @@ def _check_bounds(world: World) -> None:
     assert attached <= LIMITS.drafters_max
     for request in world.target.requests():
         aliases = [alias for node in world.target.tree(request).nodes() for alias in node.aliases]
-        for link in {link for link, _ in aliases}:
+        for link in {link for link, _ in aliases} - {LOOKUP}:
             assert sum(other == link for other, _ in aliases) <= 2 * WINDOW

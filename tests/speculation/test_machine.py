@@ -40,6 +40,10 @@ class HostileWorld(RuleBasedStateMachine):
         self.world.draft(index, pick, guesses)
         self.world.send(index)
 
+    @rule(pick=PICKS, guesses=st.lists(st.none() | TOKENS, min_size=1, max_size=5))
+    def look_up(self, pick: int, guesses: list[int | None]) -> None:
+        self.world.look_up(pick, guesses)
+
     @rule(index=DRAFTERS)
     def send(self, index: int) -> None:
         self.world.send(index)

@@ -190,7 +190,7 @@ def test_a_restarted_drafter_is_used_again() -> None:
     attach(of, again, OTHER)
     grow(again, 6)
     say(of, again, OTHER)
-    assert [node.aliases for node in of.tree(R).nodes()] == [{(OTHER, NodeId(0))}]
+    assert [set(node.aliases) for node in of.tree(R).nodes()] == [{(OTHER, NodeId(0))}]
 
 
 def test_a_frame_that_crosses_the_close_is_stale_and_answered_with_close() -> None:

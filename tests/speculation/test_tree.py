@@ -100,7 +100,7 @@ def test_reach_counts_from_the_present_root(tree: SpeculationTree) -> None:
 
 def test_nodes_without_an_alias_below_them_are_pruned(tree: SpeculationTree) -> None:
     kept = grow(tree, "ab")
-    kept.aliases.add((1, 1))  # type: ignore[arg-type]
+    kept.aliases[1, 1] = 1.0  # type: ignore[index]
     grow(tree, "abc")
     grow(tree, "x")
     assert letters(list(tree.prune_unaliased())) == "cx"

@@ -17,7 +17,7 @@ from amusd.speculation.messages import Close, Commit, DrafterId, Have, Hello, No
 from amusd.speculation.target import TargetEndpoint
 from amusd.speculation.tree import TreeNode
 
-from .fake_target import END, LIMITS, REQUESTS_MAX, VOCABULARY_SIZE, WINDOW, next_token
+from .fake_target import END, LIMITS, LOOKUP, REQUESTS_MAX, VOCABULARY_SIZE, WINDOW, next_token
 from .invariants import check, check_change, check_verifiable
 
 
@@ -53,6 +53,7 @@ class World:
         self.orders: dict[RequestId, Order] = {}
         self.truth: dict[tuple[int, RequestId, NodeId], tuple[int, ...]] = {}
         self.links: dict[DrafterId, int] = {}  # link -> drafter incarnation
+        self.looked_up: set[tuple[RequestId, tuple[int, ...]]] = set()  # paths that the lookup guessed
         self.control: deque[Any] = deque()
         self.feed_stream: deque[Commit] = deque()
         self.passes: list[Pass] = []
@@ -149,6 +150,23 @@ class World:
 
     def feed(self) -> None:
         self.feed_stream.extend(copy.deepcopy(self.target.feed()))
+
+    def look_up(self, pick: int, guesses: Sequence[int | None]) -> None:
+        """The target's lookup guesses a chain below some live node, or below the root."""
+        requests = self.target.requests()
+        if not requests:
+            return
+        request = requests[pick % len(requests)]
+        tree, log = self.target.tree(request), tuple(self.target.log(request).tokens)
+        nodes = [tree.root, *tree.nodes()]
+        below = nodes[pick % len(nodes)]
+        path = log + tree.path(below)
+        found: list[tuple[int, int, float]] = []
+        for guess in guesses[: self.target.room(request) - (below.position - tree.root.position)]:
+            path += (next_token(path) if guess is None else guess,)
+            self.looked_up.add((request, path))
+            found.append((len(found) - 1, path[-1], 0.5))
+        self.target.on_guess(LOOKUP, request, found, None if below is tree.root else below)
 
     def begin_pass(self, nodes_max: int, *, branches: bool) -> None:
         """Plan a pass over every request that is not in one, and compute the target's own tokens."""

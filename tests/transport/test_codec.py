@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amusd.errors import ProtocolError
+from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import target_pb2
 from amusd.speculation.messages import Attached, Close, Commit, Draws, Have, Hello, Node, Propose
 from amusd.transport import codec
@@ -136,6 +137,33 @@ def test_maps_come_back_equal(values):
 def test_a_map_with_other_keys_is_refused():
     with pytest.raises(ProtocolError, match="text keys"):
         codec.decode_map(msgpack.packb({1: 2}), "coordinator")
+
+
+@st.composite
+def placed_logprobs(draw):
+    pairs = draw(st.lists(st.tuples(tokens, st.floats(-1e3, 0, width=32)), min_size=1, max_size=4))
+    row = RowLogprobs(tuple(t for t, _ in pairs), tuple(p for _, p in pairs), draw(tokens))
+    return PlacedLogprobs(draw(ids), draw(st.integers(0, 2**31)), row)
+
+
+@given(st.lists(placed_logprobs(), max_size=4))
+def test_logprobs_come_back_equal_to_the_last_bit_and_cost_nothing_where_there_are_none(placed):
+    payload = codec.encode_logprobs(placed)
+    assert codec.decode_logprobs(payload) == placed
+    assert bool(payload) == bool(placed)
+
+
+GOOD_LOGPROBS = [[1], [5], [2], [2], [9, 8], [-0.5, -1.5]]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [(0, [-1]), (1, []), (2, [True]), (3, [3]), (4, [9, "x"]), (5, [-0.5, 1])]
+)
+def test_malformed_logprobs_name_the_target(column, value):
+    columns = [*GOOD_LOGPROBS[:column], value, *GOOD_LOGPROBS[column + 1 :]]
+    assert codec.decode_logprobs(msgpack.packb(GOOD_LOGPROBS))
+    with pytest.raises(ProtocolError, match="the target sent"):
+        codec.decode_logprobs(msgpack.packb(columns))
 
 
 def test_a_frame_without_draws_has_no_room_for_them():

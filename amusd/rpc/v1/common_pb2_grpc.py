@@ -40,6 +40,11 @@ class WorkerStub(object):
                 request_serializer=amusd_dot_rpc_dot_v1_dot_common__pb2.InfoRequest.SerializeToString,
                 response_deserializer=amusd_dot_rpc_dot_v1_dot_common__pb2.InfoReply.FromString,
                 _registered_method=True)
+        self.Occupancy = channel.unary_unary(
+                '/amusd.rpc.v1.Worker/Occupancy',
+                request_serializer=amusd_dot_rpc_dot_v1_dot_common__pb2.OccupancyRequest.SerializeToString,
+                response_deserializer=amusd_dot_rpc_dot_v1_dot_common__pb2.OccupancyReply.FromString,
+                _registered_method=True)
         self.Trace = channel.unary_unary(
                 '/amusd.rpc.v1.Worker/Trace',
                 request_serializer=amusd_dot_rpc_dot_v1_dot_common__pb2.TraceRequest.SerializeToString,
@@ -57,6 +62,13 @@ class WorkerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Occupancy(self, request, context):
+        """Answered by the engine between two passes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Trace(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -70,6 +82,11 @@ def add_WorkerServicer_to_server(servicer, server):
                     servicer.Info,
                     request_deserializer=amusd_dot_rpc_dot_v1_dot_common__pb2.InfoRequest.FromString,
                     response_serializer=amusd_dot_rpc_dot_v1_dot_common__pb2.InfoReply.SerializeToString,
+            ),
+            'Occupancy': grpc.unary_unary_rpc_method_handler(
+                    servicer.Occupancy,
+                    request_deserializer=amusd_dot_rpc_dot_v1_dot_common__pb2.OccupancyRequest.FromString,
+                    response_serializer=amusd_dot_rpc_dot_v1_dot_common__pb2.OccupancyReply.SerializeToString,
             ),
             'Trace': grpc.unary_unary_rpc_method_handler(
                     servicer.Trace,
@@ -105,6 +122,33 @@ class Worker(object):
             '/amusd.rpc.v1.Worker/Info',
             amusd_dot_rpc_dot_v1_dot_common__pb2.InfoRequest.SerializeToString,
             amusd_dot_rpc_dot_v1_dot_common__pb2.InfoReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Occupancy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amusd.rpc.v1.Worker/Occupancy',
+            amusd_dot_rpc_dot_v1_dot_common__pb2.OccupancyRequest.SerializeToString,
+            amusd_dot_rpc_dot_v1_dot_common__pb2.OccupancyReply.FromString,
             options,
             channel_credentials,
             insecure,

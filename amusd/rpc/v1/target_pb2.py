@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from amusd.rpc.v1 import common_pb2 as amusd_dot_rpc_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61musd/rpc/v1/target.proto\x12\x0c\x61musd.rpc.v1\x1a\x19\x61musd/rpc/v1/common.proto\"\x1a\n\x07\x43ommits\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x0c\"\x85\x01\n\rTargetCommand\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x12.amusd.rpc.v1.OpenH\x00\x12$\n\x05\x61\x62ort\x18\x02 \x01(\x0b\x32\x13.amusd.rpc.v1.AbortH\x00\x12\"\n\x04have\x18\x03 \x01(\x0b\x32\x12.amusd.rpc.v1.HaveH\x00\x42\x06\n\x04kind\"\xc3\x01\n\x0bTargetEvent\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.amusd.rpc.v1.WelcomeH\x00\x12(\n\x07\x63ommits\x18\x02 \x01(\x0b\x32\x15.amusd.rpc.v1.CommitsH\x00\x12(\n\x07refused\x18\x03 \x01(\x0b\x32\x15.amusd.rpc.v1.RefusedH\x00\x12.\n\nstatistics\x18\x04 \x01(\x0b\x32\x18.amusd.rpc.v1.StatisticsH\x00\x42\x06\n\x04kind\"-\n\nStatistics\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"?\n\x05Hello\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08requests\x18\x02 \x03(\x04\x12\x0f\n\x07lengths\x18\x03 \x03(\r\"\x1a\n\x07Propose\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x0c\"\x8a\x01\n\x0c\x44rafterFrame\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.amusd.rpc.v1.HelloH\x00\x12(\n\x07propose\x18\x02 \x01(\x0b\x32\x15.amusd.rpc.v1.ProposeH\x00\x12\"\n\x04have\x18\x03 \x01(\x0b\x32\x12.amusd.rpc.v1.HaveH\x00\x42\x06\n\x04kind\":\n\x08\x41ttached\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0e\n\x06tokens\x18\x03 \x03(\r\"\x18\n\x05\x43lose\x12\x0f\n\x07request\x18\x01 \x01(\x04\"\x84\x01\n\x0bTargetFrame\x12(\n\x08\x61ttached\x18\x01 \x03(\x0b\x32\x16.amusd.rpc.v1.Attached\x12&\n\x07\x63ommits\x18\x02 \x01(\x0b\x32\x15.amusd.rpc.v1.Commits\x12#\n\x06\x63losed\x18\x03 \x03(\x0b\x32\x13.amusd.rpc.v1.Close2\x97\x01\n\x06Target\x12\x45\n\x07\x43ontrol\x12\x1b.amusd.rpc.v1.TargetCommand\x1a\x19.amusd.rpc.v1.TargetEvent(\x01\x30\x01\x12\x46\n\tSpeculate\x12\x1a.amusd.rpc.v1.DrafterFrame\x1a\x19.amusd.rpc.v1.TargetFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61musd/rpc/v1/target.proto\x12\x0c\x61musd.rpc.v1\x1a\x19\x61musd/rpc/v1/common.proto\",\n\x07\x43ommits\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x0c\x12\x10\n\x08logprobs\x18\x02 \x01(\x0c\"\x85\x01\n\rTargetCommand\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x12.amusd.rpc.v1.OpenH\x00\x12$\n\x05\x61\x62ort\x18\x02 \x01(\x0b\x32\x13.amusd.rpc.v1.AbortH\x00\x12\"\n\x04have\x18\x03 \x01(\x0b\x32\x12.amusd.rpc.v1.HaveH\x00\x42\x06\n\x04kind\"\xc3\x01\n\x0bTargetEvent\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.amusd.rpc.v1.WelcomeH\x00\x12(\n\x07\x63ommits\x18\x02 \x01(\x0b\x32\x15.amusd.rpc.v1.CommitsH\x00\x12(\n\x07refused\x18\x03 \x01(\x0b\x32\x15.amusd.rpc.v1.RefusedH\x00\x12.\n\nstatistics\x18\x04 \x01(\x0b\x32\x18.amusd.rpc.v1.StatisticsH\x00\x42\x06\n\x04kind\"-\n\nStatistics\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"?\n\x05Hello\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08requests\x18\x02 \x03(\x04\x12\x0f\n\x07lengths\x18\x03 \x03(\r\"\x1a\n\x07Propose\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\x0c\"\x8a\x01\n\x0c\x44rafterFrame\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.amusd.rpc.v1.HelloH\x00\x12(\n\x07propose\x18\x02 \x01(\x0b\x32\x15.amusd.rpc.v1.ProposeH\x00\x12\"\n\x04have\x18\x03 \x01(\x0b\x32\x12.amusd.rpc.v1.HaveH\x00\x42\x06\n\x04kind\":\n\x08\x41ttached\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\r\x12\x0e\n\x06tokens\x18\x03 \x03(\r\"\x18\n\x05\x43lose\x12\x0f\n\x07request\x18\x01 \x01(\x04\"\x84\x01\n\x0bTargetFrame\x12(\n\x08\x61ttached\x18\x01 \x03(\x0b\x32\x16.amusd.rpc.v1.Attached\x12&\n\x07\x63ommits\x18\x02 \x01(\x0b\x32\x15.amusd.rpc.v1.Commits\x12#\n\x06\x63losed\x18\x03 \x03(\x0b\x32\x13.amusd.rpc.v1.Close2\x97\x01\n\x06Target\x12\x45\n\x07\x43ontrol\x12\x1b.amusd.rpc.v1.TargetCommand\x1a\x19.amusd.rpc.v1.TargetEvent(\x01\x30\x01\x12\x46\n\tSpeculate\x12\x1a.amusd.rpc.v1.DrafterFrame\x1a\x19.amusd.rpc.v1.TargetFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'amusd.rpc.v1.target_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMITS']._serialized_start=70
-  _globals['_COMMITS']._serialized_end=96
-  _globals['_TARGETCOMMAND']._serialized_start=99
-  _globals['_TARGETCOMMAND']._serialized_end=232
-  _globals['_TARGETEVENT']._serialized_start=235
-  _globals['_TARGETEVENT']._serialized_end=430
-  _globals['_STATISTICS']._serialized_start=432
-  _globals['_STATISTICS']._serialized_end=477
-  _globals['_HELLO']._serialized_start=479
-  _globals['_HELLO']._serialized_end=542
-  _globals['_PROPOSE']._serialized_start=544
-  _globals['_PROPOSE']._serialized_end=570
-  _globals['_DRAFTERFRAME']._serialized_start=573
-  _globals['_DRAFTERFRAME']._serialized_end=711
-  _globals['_ATTACHED']._serialized_start=713
-  _globals['_ATTACHED']._serialized_end=771
-  _globals['_CLOSE']._serialized_start=773
-  _globals['_CLOSE']._serialized_end=797
-  _globals['_TARGETFRAME']._serialized_start=800
-  _globals['_TARGETFRAME']._serialized_end=932
-  _globals['_TARGET']._serialized_start=935
-  _globals['_TARGET']._serialized_end=1086
+  _globals['_COMMITS']._serialized_end=114
+  _globals['_TARGETCOMMAND']._serialized_start=117
+  _globals['_TARGETCOMMAND']._serialized_end=250
+  _globals['_TARGETEVENT']._serialized_start=253
+  _globals['_TARGETEVENT']._serialized_end=448
+  _globals['_STATISTICS']._serialized_start=450
+  _globals['_STATISTICS']._serialized_end=495
+  _globals['_HELLO']._serialized_start=497
+  _globals['_HELLO']._serialized_end=560
+  _globals['_PROPOSE']._serialized_start=562
+  _globals['_PROPOSE']._serialized_end=588
+  _globals['_DRAFTERFRAME']._serialized_start=591
+  _globals['_DRAFTERFRAME']._serialized_end=729
+  _globals['_ATTACHED']._serialized_start=731
+  _globals['_ATTACHED']._serialized_end=789
+  _globals['_CLOSE']._serialized_start=791
+  _globals['_CLOSE']._serialized_end=815
+  _globals['_TARGETFRAME']._serialized_start=818
+  _globals['_TARGETFRAME']._serialized_end=950
+  _globals['_TARGET']._serialized_start=953
+  _globals['_TARGET']._serialized_end=1104
 # @@protoc_insertion_point(module_scope)

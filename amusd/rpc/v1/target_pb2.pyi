@@ -7,10 +7,12 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Commits(_message.Message):
-    __slots__ = ("columns",)
+    __slots__ = ("columns", "logprobs")
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     columns: bytes
-    def __init__(self, columns: _Optional[bytes] = ...) -> None: ...
+    logprobs: bytes
+    def __init__(self, columns: _Optional[bytes] = ..., logprobs: _Optional[bytes] = ...) -> None: ...
 
 class TargetCommand(_message.Message):
     __slots__ = ("open", "abort", "have")

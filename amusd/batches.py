@@ -1,0 +1,40 @@
+"""What may be given to `generate`: one prompt or many, settings for all or one for each."""
+
+from collections.abc import Sequence
+
+from amusd.errors import InputError
+from amusd.params import SamplingParams
+
+Prompt = str | Sequence[int]
+
+
+def as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """The prompts, one of which is text or a list of token ids.
+
+    Raises:
+        InputError: it is neither a prompt nor a list.
+    """
+    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
+        raise InputError("prompts", prompts, "give text, a list of token ids, or a list of such prompts")
+    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]
+
+
+def settings_for(
+    prompts: Sequence[Prompt], params: SamplingParams | Sequence[SamplingParams] | None
+) -> list[SamplingParams]:
+    """The settings of each prompt; None means the defaults.
+
+    Raises:
+        InputError: there are more or fewer than prompts, or they are none.
+    """
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * len(prompts)
+    if not isinstance(params, Sequence) or not all(isinstance(setting, SamplingParams) for setting in params):
+        raise InputError("params", params, "give SamplingParams(...), or a list of them")
+    if len(params) != len(prompts):
+        raise InputError(
+            "params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt"
+        )
+    return list(params)

@@ -1,0 +1,154 @@
+"""A client that blocks, with the methods of `LLM`."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from amusd.batches import Prompt, as_list, settings_for
+from amusd.client.connection import Connection, generate_request, read_info, tokenize_request
+from amusd.errors import AmusdError
+from amusd.outputs import Chunk, RequestOutput
+from amusd.params import SamplingParams
+from amusd.rpc.v1 import inference_pb2, inference_pb2_grpc
+from amusd.transport.outputs import chunk_from_wire, output_from_wire
+from amusd.transport.statuses import error_of
+
+
+class Client:
+    """Decodes on a server; use it as a context manager. Its methods may be called from several threads.
+
+    Args:
+        address: `host:port` of the server's gRPC side.
+        options: see `amusd.client.connection.Connection`: token, tls, timeout_seconds, retries, concurrency.
+
+    Raises, here and from every method:
+        InputError: the server, or this side, refuses a value; it names the field.
+        AccessError, BusyError, UnavailableError, DeadlineError, AbortedError: as their names say.
+
+    Example:
+        >>> with Client("127.0.0.1:8001") as client:
+        ...     [output] = client.generate("def add(a, b):", SamplingParams(temperature=0, max_tokens=8))
+    """
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self._connection = connection = Connection(address, **options)
+        credentials = connection.credentials()
+        self._channel = (
+            grpc.insecure_channel(address, options=connection.options)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, options=connection.options)
+        )
+        self._stub = inference_pb2_grpc.InferenceStub(self._channel)
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        speculative: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[RequestOutput]:
+        """Decode prompts (text or token ids, one or many); outputs come in the order of the prompts.
+
+        Args:
+            params: for all prompts, or one for each; None means `SamplingParams()`.
+            speculative: False decodes without drafts: the same text.
+            timeout_seconds: for each prompt, from when it is sent.
+        """
+        many = as_list(prompts)
+        pairs = zip(many, settings_for(many, params), strict=True)
+        waiting = deque(generate_request(prompt, setting, "", speculative) for prompt, setting in pairs)
+        running: deque[Any] = deque()
+        outputs = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._connection.concurrency:
+                    settings = self._settings(timeout_seconds)
+                    running.append(self._stub.Generate.future(waiting.popleft(), **settings))
+                outputs.append(output_from_wire(running[0].result()))
+                running.popleft()
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+        finally:
+            for call in running:
+                call.cancel()
+        return outputs
+
+    def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        request_id: str = "",
+        speculative: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[Chunk]:
+        """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.
+
+        Args:
+            request_id: to `abort` it by; empty has the server make one.
+        """
+        [settings] = settings_for([prompt], params)
+        request = generate_request(prompt, settings, request_id, speculative)
+        return self._chunks(request, timeout_seconds)
+
+    def _chunks(
+        self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None
+    ) -> Iterator[Chunk]:
+        call = self._stub.Stream(request, **self._settings(timeout_seconds))
+        try:
+            for message in call:
+                yield chunk_from_wire(message)
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+        finally:
+            call.cancel()
+
+    def abort(self, request_id: str) -> bool:
+        """End a request by its id; returns whether it was running or waiting."""
+        reply = self._ask(self._stub.Abort, inference_pb2.AbortRequest(request_id=request_id))
+        return bool(reply.found)
+
+    def info(self) -> dict[str, Any]:
+        """Version, model, limits and load of the server, and each of its workers by name."""
+        return read_info(self._ask(self._stub.Info, inference_pb2.ServerInfoRequest()))
+
+    def chat_prompt(self, messages: str | Sequence[Mapping[str, str]]) -> list[int]:
+        """The prompt, as token ids, that the server's chat template makes of a conversation.
+
+        Args:
+            messages: each with `role` and `content`; text is one user message.
+        """
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return list(self._ask(self._stub.Tokenize, tokenize_request(messages)).ids)
+
+    def _ask(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, **self._settings(None))
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+
+    def _settings(self, timeout_seconds: float | None) -> dict[str, Any]:
+        """What every call is made with."""
+        connection = self._connection
+        timeout = connection.timeout_seconds if timeout_seconds is None else timeout_seconds
+        return {"timeout": timeout, "metadata": connection.metadata}
+
+    def _failure(self, error: grpc.RpcError) -> AmusdError:
+        return error_of(error, self._connection.address)
+
+    def close(self) -> None:
+        """End the connection, and with it what is still being decoded for it."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""An engine in this process: its workers, started and ended, and the coordinator over them.
+
+`LLM` gives it a thread with an event loop, a server its own loop.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from amusd.coordinator.coordinator import Coordinator
+from amusd.deployment import launcher_for, plan_deployment
+from amusd.devices import pin_thread
+from amusd.errors import DeviceError
+from amusd.prompts import PromptReader
+
+
+class HostedEngine:
+    """Workers as a reader's configuration wants them.
+
+    Args:
+        say: called with a line of text at each step of the start.
+
+    Attributes:
+        coordinator: there once `connect` has returned.
+    """
+
+    coordinator: Coordinator
+
+    def __init__(self, reader: PromptReader, say: Callable[[str], None]) -> None:
+        self._reader = reader
+        self._say = say
+        self._launcher = launcher_for(reader.config)
+        self._io_cores: tuple[int, ...] = ()
+        self._draft_count = 0
+
+    def start_workers(self) -> None:
+        """Start the workers; returns when each has loaded its model.
+
+        Raises:
+            InputError, ModelError, WorkerError: one could not start; nothing is left behind.
+        """
+        config = self._reader.config
+        vocabulary_size, elsewhere = len(self._reader.tokenizer), self._launcher.elsewhere
+        deployment = plan_deployment(config, vocabulary_size, elsewhere=elsewhere)
+        self._io_cores = deployment.io_cores
+        self._draft_count = len(deployment.workers) - 1
+        self._say(f"starting {len(deployment.workers)} workers ({config.launcher}): {deployment}")
+        self._launcher.start(deployment.workers)
+
+    def pin_this_thread(self) -> None:
+        """Keep the thread that runs the coordinator off the target's cores."""
+        if self._io_cores:
+            with suppress(DeviceError):  # cores that went away meanwhile cost speed, not the engine
+                pin_thread(self._io_cores)
+
+    async def connect(self, *, traced: bool = True) -> Coordinator:
+        """A coordinator over the running workers, on the loop that runs this.
+
+        Args:
+            traced: see `Coordinator`.
+
+        Raises:
+            WorkerError: the target does not answer.
+        """
+        addresses = [partial(self._launcher.address, "draft", index) for index in range(self._draft_count)]
+        target = partial(self._launcher.address, "target", 0)
+        requests_max = self._reader.config.max_requests
+        tokenizer = self._reader.tokenizer
+        processors = self._launcher.processors
+        self.coordinator = Coordinator(target, addresses, tokenizer, requests_max, processors, traced=traced)
+        await self.coordinator.start()
+        for name, details in (await self.coordinator.info()).items():
+            self._say(f"{name}: {details['summary']}")
+        return self.coordinator
+
+    async def disconnect(self) -> None:
+        """End the coordinator's streams, where there are some."""
+        if hasattr(self, "coordinator"):
+            await self.coordinator.close()
+
+    def close(self) -> None:
+        """Stop the workers; safe to call again."""
+        self._launcher.close()
+
+
+async def end_other_tasks(seconds_max: float) -> None:
+    """Cancel what else runs on this loop, and let what gRPC still does for ended streams end too."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=seconds_max)

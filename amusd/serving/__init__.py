@@ -1,0 +1,1 @@
+"""`amusd serve`: one engine behind gRPC and an OpenAI-compatible HTTP interface."""

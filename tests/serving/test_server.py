@@ -1,0 +1,395 @@
+"""A real server: OpenAI's own client, ours, and clients that leave."""
+
+import asyncio
+import datetime
+import ipaddress
+import os
+import random
+import signal
+import ssl
+import time
+
+import grpc
+import httpx
+import openai
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from amusd import (
+    AbortedError,
+    AccessError,
+    AsyncClient,
+    BusyError,
+    Client,
+    DeadlineError,
+    InputError,
+    SamplingParams,
+    UnavailableError,
+)
+from tests.serving.conftest import KEY, served
+
+GREEDY = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
+LONG = SamplingParams(temperature=0, max_tokens=1500, ignore_eos=True)
+FREE_SECONDS_MAX = 20
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(server.grpc, token=KEY) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def official(server):
+    with openai.OpenAI(base_url=f"{server.http}/v1", api_key=KEY) as made:
+        yield made
+
+
+def held(client):
+    """What requests hold in the server and in both workers."""
+    info = client.info()
+    assert set(info["occupancy"]) == {"target", "draft 0"}
+    counts = {f"{name} {what}": n for name, found in info["occupancy"].items() for what, n in found.items()}
+    return counts | {"running": info["running"], "waiting": info["waiting"]}
+
+
+def wait_until_free(client):
+    until = time.monotonic() + FREE_SECONDS_MAX
+    while any(found := held(client).values()):
+        assert time.monotonic() < until, found
+        time.sleep(0.05)
+
+
+# -- the official client -------------------------------------------------------------------------
+
+
+def test_completions_of_the_official_client_are_the_target_s_own_text(official, client, held_out):
+    [alone] = client.generate(held_out[0], GREEDY, speculative=False)
+    answer = official.completions.create(
+        model="demo", prompt=held_out[0], max_tokens=40, temperature=0, extra_body={"ignore_eos": True}
+    )
+    assert answer.choices[0].text == alone.text
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 40
+    assert alone.metrics.verified == 0
+    assert answer.metrics["speculative_decoding"]["num_draft_tokens"] > 0
+
+
+def test_a_stream_of_the_official_client_adds_up_to_the_same_text(official, client, held_out):
+    params = SamplingParams(temperature=0.8, seed=5, max_tokens=40)
+    [alone] = client.generate(held_out[1], params, speculative=False)
+    stream = official.completions.create(
+        model="demo",
+        prompt=held_out[1],
+        max_tokens=40,
+        temperature=0.8,
+        seed=5,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    *pieces, last = list(stream)
+    assert "".join(piece.choices[0].text for piece in pieces) == alone.text
+    assert pieces[-1].choices[0].finish_reason == alone.finish_reason
+    assert last.choices == []
+    assert last.usage.completion_tokens == len(alone.token_ids)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_chat_of_the_official_client_goes_through_the_template(official, client, streamed):
+    messages = [{"role": "system", "content": "Write code."}, {"role": "user", "content": "def add(a, b):"}]
+    prompt = client.chat_prompt(messages)
+    [alone] = client.generate(prompt, GREEDY, speculative=False)
+    answer = official.chat.completions.create(
+        model="demo",
+        messages=messages,
+        max_completion_tokens=40,
+        temperature=0,
+        stream=streamed,
+        extra_body={"ignore_eos": True},
+    )
+    if streamed:
+        deltas = [piece.choices[0].delta for piece in answer]
+        assert deltas[0].role == "assistant"
+        text = "".join(delta.content or "" for delta in deltas)
+    else:
+        text = answer.choices[0].message.content
+        assert answer.usage.prompt_tokens == len(prompt)
+    assert text == alone.text
+
+
+def test_the_official_client_s_errors_are_the_kinds_that_its_users_catch(official, server):
+    assert [model.id for model in official.models.list()] == ["demo"]
+    assert official.models.retrieve("demo").id == "demo"
+    with pytest.raises(openai.NotFoundError):
+        official.completions.create(model="gpt-7", prompt="a")
+    with pytest.raises(openai.BadRequestError) as refused:
+        official.completions.create(model="demo", prompt="a", temperature=-1)
+    assert refused.value.param == "temperature"
+    with (
+        openai.OpenAI(base_url=f"{server.http}/v1", api_key="wrong") as stranger,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        stranger.models.list()
+
+
+def test_a_timeout_of_the_official_client_ends_the_request_in_both_workers(official, client):
+    with pytest.raises(openai.APITimeoutError):
+        official.with_options(timeout=0.5, max_retries=0).completions.create(
+            model="demo", prompt="class A:", max_tokens=1500, extra_body={"ignore_eos": True}
+        )
+    wait_until_free(client)
+
+
+def test_a_stream_of_events_that_is_left_early_ends_in_both_workers(server, client):
+    body = {"prompt": "class A:", "max_tokens": 1500, "temperature": 0, "ignore_eos": True, "stream": True}
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.stream("POST", f"{server.http}/v1/completions", json=body, headers=headers) as response:
+        lines = response.iter_lines()  # kept: the stream ends with it
+        assert next(lines).startswith("data: ")
+        assert held(client)["target requests"] == 1
+    wait_until_free(client)
+
+
+# -- our own client ------------------------------------------------------------------------------
+
+
+def test_many_prompts_come_back_in_their_order_with_the_bytes_of_the_target_alone(client, held_out):
+    params = [SamplingParams(temperature=i % 2, seed=i, max_tokens=20 + i) for i in range(6)]
+    together = client.generate(held_out[:6], params)
+    apart = client.generate(held_out[:6], params, speculative=False)
+    assert [output.prompt for output in together] == held_out[:6]
+    assert [output.token_ids for output in together] == [output.token_ids for output in apart]
+    assert [output.text for output in together] == [output.text for output in apart]
+    assert sum(output.metrics.accepted for output in together) > 0
+    assert together[0].metrics.overlap is None
+
+
+def test_several_outputs_and_log_probabilities_come_over_as_an_engine_gives_them(client, held_out):
+    params = SamplingParams(temperature=1, seed=3, n=2, max_tokens=12, logprobs=2, prompt_logprobs=0)
+    [output] = client.generate(held_out[0], params)
+    [alone] = client.generate(held_out[0], params, speculative=False)
+    assert [each.token_ids for each in output.outputs] == [each.token_ids for each in alone.outputs]
+    assert len({each.token_ids for each in output.outputs}) == 2
+    assert [each.logprobs for each in output.outputs] == [each.logprobs for each in alone.outputs]
+    assert [len(each.logprobs) for each in output.outputs] == [len(each.token_ids) for each in output.outputs]
+    assert output.prompt_logprobs == alone.prompt_logprobs
+    assert output.prompt_logprobs[0] is None
+    assert output.cumulative_logprob == pytest.approx(
+        sum(row[token].logprob for row, token in zip(output.logprobs, output.token_ids, strict=True))
+    )
+    streamed = list(client.stream(held_out[0], params))
+    for index, each in enumerate(output.outputs):
+        rows = [row for chunk in streamed if chunk.index == index for row in chunk.logprobs]
+        assert rows == each.logprobs
+
+
+def test_python_functions_are_refused_before_they_are_lost(client):
+    params = SamplingParams(logits_processors=[lambda tokens, scores: scores])
+    with pytest.raises(InputError, match=r"logits_processors: .*inprocess"):
+        client.generate("a", params)
+
+
+def test_a_stream_adds_up_to_the_output_that_generate_returns(client, held_out):
+    [whole] = client.generate(held_out[2], GREEDY)
+    chunks = list(client.stream(held_out[2], GREEDY))
+    finished = chunks[-1].finished
+    assert finished.token_ids == whole.token_ids
+    assert "".join(chunk.text for chunk in chunks) == finished.text == whole.text
+    assert any(any(chunk.drafted) for chunk in chunks)
+
+
+def test_the_asynchronous_client_does_the_same(server, client, held_out):
+    async def decode():
+        async with AsyncClient(server.grpc, token=KEY) as made:
+            streamed = [chunk async for chunk in made.stream(held_out[3], GREEDY)]
+            outputs = await made.generate(held_out[3:5], GREEDY)
+            return streamed, outputs, await made.info(), await made.chat_prompt("hi")
+
+    streamed, outputs, info, tokens = asyncio.run(decode())
+    assert streamed[-1].finished.token_ids == outputs[0].token_ids
+    assert [o.token_ids for o in outputs] == [o.token_ids for o in client.generate(held_out[3:5], GREEDY)]
+    assert info["model"] == "demo"
+    assert set(info["workers"]) == {"target", "draft 0"}
+    assert tokens == client.chat_prompt("hi")
+
+
+def test_a_refused_value_is_the_same_error_as_from_an_engine_of_one_s_own(client):
+    with pytest.raises(InputError) as refused:
+        client.generate([10**8], GREEDY)
+    assert refused.value.field == "prompt"
+    assert "token ids are 0 to" in refused.value.remedy
+    with pytest.raises(InputError, match="prompt: ''"):
+        client.generate("")
+
+
+def test_a_stranger_is_refused(server):
+    for token in (None, "wrong"):
+        with Client(server.grpc, token=token) as stranger, pytest.raises(AccessError):
+            stranger.info()
+
+
+def test_a_server_that_is_not_there_is_unavailable_after_the_retries():
+    with Client("127.0.0.1:1") as lost, pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 cannot be"):
+        lost.info()
+
+
+def test_a_deadline_ends_the_request_in_both_workers(client):
+    with pytest.raises(DeadlineError):
+        client.generate("class A:", LONG, timeout_seconds=0.5)
+    wait_until_free(client)
+
+
+def test_a_stream_that_is_left_early_ends_in_both_workers(client):
+    for chunk in client.stream("class A:", LONG):
+        assert chunk.token_ids
+        break
+    wait_until_free(client)
+
+
+def test_a_request_is_aborted_by_its_name_while_it_runs_and_while_it_waits(client):
+    streams = [client.stream("class A:", LONG, request_id=f"mine-{i}") for i in range(4)]
+    assert all(next(stream).token_ids for stream in streams)
+    waiting = client.stream("class B:", LONG, request_id="waiting")
+    with pytest.raises(InputError, match="request_id"):
+        next(client.stream("class C:", LONG, request_id="mine-0"))
+    assert not client.abort("nobody")
+    assert client.abort("mine-0")
+    with pytest.raises(AbortedError, match="mine-0"):
+        list(streams[0])
+    assert next(waiting).token_ids  # it got the place
+    for name in ("mine-1", "mine-2", "mine-3", "waiting"):
+        assert client.abort(name)
+    wait_until_free(client)
+
+
+def test_a_full_queue_refuses_and_what_is_inside_goes_on(server, client):
+    with Client(server.grpc, token=KEY, retries=False) as impatient:
+        streams = [impatient.stream("class A:", LONG) for _ in range(4)]
+        assert all(next(stream).token_ids for stream in streams)
+
+        async def fill():
+            async with AsyncClient(server.grpc, token=KEY, retries=False) as many:
+                waiting = [asyncio.create_task(many.generate("a", LONG)) for _ in range(12)]
+                while (await many.info())["waiting"] < 12:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.02)
+                with pytest.raises(BusyError, match="try again later"):
+                    await many.generate("a", GREEDY)
+                for task in waiting:
+                    task.cancel()
+
+        asyncio.run(fill())
+        assert next(streams[0]).token_ids
+        for stream in streams:
+            stream.close()
+    wait_until_free(client)
+
+
+def test_aborting_half_of_many_at_random_frees_everything_and_spares_the_others(server, client, held_out):
+    wait_until_free(client)
+    tasks_before = client.info()["tasks"]
+    count, chosen = 16, random.Random(7)
+    doomed = set(chosen.sample(range(count), count // 2))
+    params = [SamplingParams(temperature=1, seed=i, max_tokens=60, ignore_eos=True) for i in range(count)]
+
+    async def one(made, index):
+        seen = []
+        leave_at = chosen.randrange(0, 40)
+        async for chunk in made.stream(held_out[index], params[index]):
+            seen += chunk.token_ids
+            if index in doomed and len(seen) > leave_at:
+                return None
+        return tuple(seen)
+
+    async def all_of_them():
+        async with AsyncClient(server.grpc, token=KEY) as made:
+            return await asyncio.gather(*(one(made, index) for index in range(count)))
+
+    found = asyncio.run(all_of_them())
+    wait_until_free(client)
+    assert client.info()["tasks"] <= tasks_before
+    survivors = [index for index in range(count) if index not in doomed]
+    prompts = [held_out[index] for index in survivors]
+    alone = client.generate(prompts, [params[index] for index in survivors], speculative=False)
+    assert [found[index] for index in survivors] == [output.token_ids for output in alone]
+
+
+# -- watching ------------------------------------------------------------------------------------
+
+
+def test_metrics_and_the_line_of_statistics_tell_of_the_speculation(server, client, held_out):
+    client.generate(held_out[:4], SamplingParams(temperature=0, max_tokens=150, ignore_eos=True))
+    line = next(line for line in server.log if "statistics" in line and "useful_overlap" in line)
+    assert "output_tokens_per_second=" in line
+    until = time.monotonic() + FREE_SECONDS_MAX
+    while True:
+        text = httpx.get(f"{server.http}/metrics").text
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        if float(values['amusd:link_round_trip_seconds{model_name="demo",worker="draft 0"}']) > 0:
+            break
+        assert time.monotonic() < until
+    model = '{model_name="demo"}'
+    drafts = float(values[f"vllm:spec_decode_num_drafts_total{model}"])
+    tokens = float(values[f"vllm:spec_decode_num_draft_tokens_total{model}"])
+    accepted = float(values[f"vllm:spec_decode_num_accepted_tokens_total{model}"])
+    at = [float(value) for name, value in values.items() if "accepted_tokens_per_pos_total" in name]
+    assert 0 < drafts <= tokens
+    assert 0 < accepted <= tokens
+    assert sum(at) == accepted
+
+
+def test_health_is_told_over_grpc_too(server):
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "amusd.rpc.v1.Inference"):
+            reply = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+# -- the end -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Of this machine, signed by its own key; and the key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))])
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    signed = builder.add_extension(address, False).add_extension(authority, True).sign(key, hashes.SHA256())
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_sigterm_lets_live_requests_finish_refuses_new_ones_and_leaves_nothing_with_tls_too(certificate):
+    cert, key = certificate
+    tls = ("--ssl-certfile", str(cert), "--ssl-keyfile", str(key))
+    trust = ssl.create_default_context(cafile=str(cert))
+    with (
+        served("--mode", "alone", "--max-requests", "2", *tls) as running,
+        Client(running.grpc, tls=cert) as client,
+        httpx.Client(base_url=running.http.replace("http:", "https:"), verify=trust) as web,
+    ):
+        pid = client.info()["workers"]["target"]["pid"]
+        params = SamplingParams(temperature=0, max_tokens=120, ignore_eos=True)
+        stream = client.stream("class A:", params)
+        assert next(stream).token_ids
+        with Client(running.grpc, retries=False) as plain, pytest.raises(UnavailableError):
+            plain.info()
+        running.process.send_signal(signal.SIGTERM)
+        while web.get("/health").status_code == 200:
+            pass
+        late = Client(running.grpc, tls=cert, retries=False)
+        with late, pytest.raises(UnavailableError, match="draining"):
+            late.generate("a")
+        assert list(stream)[-1].finished.finish_reason == "length"
+        assert running.process.wait(timeout=30) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
