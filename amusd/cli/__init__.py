@@ -1,5 +1,5 @@
 """The command line: one function of `app` for each command."""
 
-from amusd.cli.app import main
+from amusd.cli.program import main
 
 __all__ = ["main"]

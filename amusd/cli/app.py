@@ -1,15 +1,9 @@
-"""The commands, and what becomes of their errors: one line on stderr and an exit code.
+"""The commands: their options, their help, and whom they call.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated. Nothing heavy is imported
-before a command needs it, so that `--help` and usage errors come at once.
+Nothing heavy is imported before a command needs it, so that `--help` and usage errors come at once.
+A command's `locals()`, taken first, are what it was given.
 """
 
-import signal
-import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -24,10 +18,7 @@ from amusd.cli import (
     simulation_options,
     worker,
 )
-from amusd.errors import AmusdError, InputError
-
-COMMANDS = ("generate", "batch", "serve", "coordinator", "worker", "chat", "doctor", "simulate", "bench")
-EXIT_FAILURE, EXIT_USAGE, EXIT_TERMINATED = 1, 2, 143
+from amusd.errors import AmusdError
 
 app = typer.Typer(
     name="amusd",
@@ -96,7 +87,7 @@ def generate(
     repetition_penalty: options.RepetitionPenalty = None,
     presence_penalty: options.PresencePenalty = None,
     frequency_penalty: options.FrequencyPenalty = None,
-    bad_word: options.BadWord = None,
+    bad_words: options.BadWords = None,
     max_tokens: options.MaxTokens = 256,
     min_tokens: options.MinTokens = None,
     stop: options.Stop = None,
@@ -113,53 +104,14 @@ def generate(
     In a terminal it streams, accepted draft tokens green, the target's own bold.
     Elsewhere the text goes to the standard output, the summary to standard error.
     """
+    given = locals()
     from amusd.cli import inputs
 
     job = inputs.Job(
         prompt=inputs.read_prompt(prompt, prompt_file),
         chat=chat,
-        engine=inputs.read_engine(
-            target=target,
-            draft=draft,
-            widen=widen,
-            dtype=dtype,
-            revision=revision,
-            draft_revision=draft_revision,
-            trust_remote_code=trust_remote_code,
-            target_devices=target_devices,
-            draft_devices=draft_devices,
-            launcher=launcher,
-            share_gpu=share_gpu,
-            ray_address=ray_address,
-            target_address=target_address,
-            draft_address=draft_address,
-            mode=mode,
-            verify=verify,
-            rule=rule,
-            num_speculative_tokens=num_speculative_tokens,
-            max_model_len=max_model_len,
-            max_requests=max_requests,
-            debug=debug,
-        ),
-        params=inputs.read_sampling(
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            typical_p=typical_p,
-            seed=seed,
-            repetition_penalty=repetition_penalty,
-            presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-            bad_words=bad_word or None,
-            min_tokens=min_tokens,
-            stop=stop or None,
-            include_stop_str_in_output=include_stop_str_in_output,
-            ignore_eos=ignore_eos,
-            n=n,
-            logprobs=logprobs,
-        ),
+        engine=inputs.read_engine(given),
+        params=inputs.read_sampling(given),
         as_json=json,
         trace=inputs.check_writable("--trace", trace),
     )
@@ -217,42 +169,10 @@ def batch(
     All lines are checked before anything starts. Run again, it goes on behind the results that are there.
     A line's own params win over the options here. The report comes at the end, progress on standard error.
     """
+    given = locals()
     from amusd.cli import inputs
 
-    engine = inputs.read_engine(
-        target=target,
-        draft=draft,
-        widen=widen,
-        dtype=dtype,
-        revision=revision,
-        draft_revision=draft_revision,
-        trust_remote_code=trust_remote_code,
-        target_devices=target_devices,
-        draft_devices=draft_devices,
-        launcher=launcher,
-        share_gpu=share_gpu,
-        ray_address=ray_address,
-        target_address=target_address,
-        draft_address=draft_address,
-        mode=mode,
-        verify=verify,
-        rule=rule,
-        num_speculative_tokens=num_speculative_tokens,
-        max_model_len=max_model_len,
-        max_requests=max_requests,
-        debug=debug,
-    )
-    params = inputs.read_sampling(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=seed,
-        stop=stop or None,
-        ignore_eos=ignore_eos,
-        n=n,
-    )
+    engine, params = inputs.read_engine(given), inputs.read_sampling(given)
     inputs.check_writable("output", destination)
     from amusd.cli.batch import BatchJob, run
 
@@ -309,46 +229,12 @@ def serve(
     Each option is also a key of the YAML file and an environment variable: AMUSD_MAX_QUEUE is --max-queue.
     SIGTERM drains: no new requests, live ones may finish. Python: amusd.Client("host:8001").
     """
+    flags = locals()
+    del flags["config"]
+    from amusd.cli.inputs import drop_absent
     from amusd.cli.serving import run_server
 
-    flags = {
-        "host": host,
-        "port": port,
-        "grpc_port": grpc_port,
-        "served_model_name": served_model_name,
-        "api_key": tuple(api_key) if api_key else None,
-        "ssl_certfile": ssl_certfile,
-        "ssl_keyfile": ssl_keyfile,
-        "chat_template": chat_template,
-        "max_queue": max_queue,
-        "drain_seconds": drain_seconds,
-        "target": target,
-        "draft": draft or None,
-        "widen": widen,
-        "dtype": dtype,
-        "revision": revision,
-        "draft_revision": draft_revision,
-        "trust_remote_code": trust_remote_code or None,
-        "target_devices": target_devices,
-        "draft_devices": draft_devices or None,
-        "share_gpu": share_gpu or None,
-        "launcher": launcher,
-        "ray_address": ray_address,
-        "target_address": target_address,
-        "draft_address": draft_address,
-        "mode": mode,
-        "verify": verify,
-        "rule": rule,
-        "num_speculative_tokens": num_speculative_tokens,
-        "speculative_config": speculative_config,
-        "max_model_len": max_model_len,
-        "max_requests": max_requests,
-        "statistics_seconds": statistics_seconds,
-        "vllm_metrics": vllm_metrics,
-        "log_format": log_format,
-        "debug": debug or None,
-    }
-    run_server({name: value for name, value in flags.items() if value is not None}, config)
+    run_server(drop_absent(flags), config)
 
 
 @app.command(
@@ -375,17 +261,10 @@ def chat(
 
     ADDRESS is that of the server's gRPC side. The conversation goes through the server's chat template.
     """
+    given = locals()
     from amusd.cli import inputs
 
-    params = inputs.read_sampling(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=seed,
-        stop=stop or None,
-    )
+    params = inputs.read_sampling(given)
     from amusd.cli.chat import run
 
     run(address, api_key, tls, params, system)
@@ -408,19 +287,10 @@ def doctor(
     Prints versions, devices, whether the two tokenizers agree, round-trip times,
     and the self-check of each device. Exits with 1 when something is wrong.
     """
+    given = locals()
     from amusd.cli import inputs
 
-    engine = inputs.read_engine(
-        target=target,
-        draft=draft,
-        target_devices=target_devices,
-        draft_devices=draft_devices,
-        launcher=launcher,
-        share_gpu=share_gpu,
-        ray_address=ray_address,
-        dtype=dtype,
-        debug=debug,
-    )
+    engine = inputs.read_engine(given)
     from amusd.cli.doctor import run
 
     raise typer.Exit(run(engine))
@@ -540,49 +410,3 @@ def coordinator(context: typer.Context) -> None:
 
 
 app.add_typer(worker.app, name="worker")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code.
-
-    A reader of the output that leaves early (`| head`) ends the command with code 1 and no word, Ctrl-C
-    with 130; typer sees to both.
-
-    Args:
-        arguments: without the program's name; None takes those of the process.
-    """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        with _termination_as_exit():
-            return int(app(given or ["--help"], prog_name="amusd", standalone_mode=False) or 0)
-    except typer.TyperException as error:
-        what = error.format_message().rstrip(".")
-        command = f" {given[0]}" if given[0] in COMMANDS else ""
-        return _report(f"{what}; see amusd{command} --help", EXIT_USAGE)
-    except AmusdError as error:
-        return _report(str(error), EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILURE, given)
-    except Exception as error:  # noqa: BLE001 - the outermost boundary: a defect is reported in one line too
-        what = f"internal error: {type(error).__name__}: {error}; --debug shows where"
-        return _report(what, EXIT_FAILURE, given)
-
-
-def _report(message: str, code: int, arguments: Sequence[str] = ()) -> int:
-    """Print an error as one line, after its traceback where --debug asks for it."""
-    if "--debug" in arguments:
-        traceback.print_exc()
-    print(f"amusd: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
-@contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that workers are stopped on the way out."""
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_TERMINATED)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,30 +31,36 @@ class Job:
             raise InputError("--logprobs", self.params.logprobs, "only --json shows them; add it")
 
 
-def read_engine(**options: Any) -> EngineConfig:
-    """The engine that the given options make; None, False and empty lists mean not given.
-
-    Raises:
-        InputError: as `EngineConfig` does.
-    """
-    given = {
+def drop_absent(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given: None, False and empty lists mean that they were not."""
+    return {
         name: value
         for name, value in options.items()
         if value is not None and value is not False and value != []
     }
-    return EngineConfig(**given)
 
 
-def read_sampling(**options: Any) -> SamplingParams:
-    """Sampling parameters from the options that were given; None means not given.
+def read_engine(options: Mapping[str, Any]) -> EngineConfig:
+    """The engine that a command's options make; those that are not the engine's are passed over.
+
+    Raises:
+        InputError: as `EngineConfig` does.
+    """
+    given = drop_absent(options)
+    return EngineConfig(**{name: given[name] for name in EngineConfig.model_fields if name in given})
+
+
+def read_sampling(options: Mapping[str, Any]) -> SamplingParams:
+    """The sampling parameters that a command's options make; all others are passed over.
 
     Raises:
         InputError: as `SamplingParams` does, and for a stop string or bad word that is not text.
     """
+    given = drop_absent(options)
     for name in ("stop", "bad_words"):
-        for text in options.get(name) or ():
+        for text in given.get(name, ()):
             _check_text(name, text)
-    return SamplingParams(**{name: value for name, value in options.items() if value is not None})
+    return SamplingParams(**{name: given[name] for name in SamplingParams.model_fields if name in given})
 
 
 def read_bench(

@@ -323,7 +323,7 @@ FrequencyPenalty = Annotated[
         help="The same, for each time that it does.",
     ),
 ]
-BadWord = Annotated[
+BadWords = Annotated[
     list[str] | None,
     option(_SAMPLING, "--bad-word", metavar="TEXT", help="Never write this; may be given several times."),
 ]

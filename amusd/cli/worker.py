@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -68,24 +69,7 @@ def target(
     Models, mode, rule and sizes have to be those of the other commands: the coordinator compares them.
     Without --devices it takes all GPUs, or all cores.
     """
-    _serve(
-        "target",
-        listen,
-        devices,
-        target=target,
-        draft=draft,
-        widen=widen,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        mode=mode,
-        verify=verify,
-        rule=rule,
-        num_speculative_tokens=num_speculative_tokens,
-        max_model_len=max_model_len,
-        max_requests=max_requests,
-        debug=debug,
-    )
+    _serve("target", locals())
 
 
 @app.command(
@@ -114,38 +98,17 @@ def draft(
     Of the target's model only configuration and tokenizer are read. Without --devices it takes the
     first GPU, or the last core.
     """
-    _serve(
-        "draft",
-        listen,
-        devices,
-        connect,
-        target=target,
-        draft=draft,
-        dtype=dtype,
-        draft_revision=draft_revision,
-        trust_remote_code=trust_remote_code,
-        mode=mode,
-        rule=rule,
-        num_speculative_tokens=num_speculative_tokens,
-        max_model_len=max_model_len,
-        max_requests=max_requests,
-        debug=debug,
-    )
+    _serve("draft", locals())
 
 
-def _serve(
-    role: Literal["target", "draft"],
-    listen: str,
-    devices: str | None,
-    connect: str | None = None,
-    **engine: Any,
-) -> None:
+def _serve(role: Literal["target", "draft"], given: Mapping[str, Any]) -> None:
     from amusd.cli import inputs
 
-    host, port = _host_and_port("--listen", listen)
+    host, port = _host_and_port("--listen", given["listen"])
+    connect: str | None = given.get("connect")
     if connect is not None:
         _host_and_port("--connect", connect)
-    config = inputs.read_engine(launcher="local", **engine)
+    config = inputs.read_engine({**given, "launcher": "local"})
     if role == "draft" and len(config.model_drafts) != 1:
         named = ", ".join(config.drafts) or "none"
         raise InputError(
@@ -157,7 +120,7 @@ def _serve(
     from amusd.prompts import PromptReader
 
     vocabulary_size = len(PromptReader(config).tokenizer)
-    spec = plan_worker(config, role, devices, vocabulary_size).payload(host)
+    spec = plan_worker(config, role, given["devices"], vocabulary_size).payload(host)
     spec["options"] |= {"port": port, "target_address": connect}
 
     def announce(report: Report) -> None:

@@ -13,7 +13,8 @@ from amusd.transport.codec import decode_drafter
 from amusd.transport.link import Link, converse
 from amusd.transport.orders import order_from_wire
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
-from amusd.workers.target_engine import DrafterJoined, DrafterLeft, DrafterSaid, FeedGap, TargetEngine
+from amusd.workers.target_engine import TargetEngine
+from amusd.workers.target_events import DrafterJoined, DrafterLeft, DrafterSaid, FeedGap
 
 
 class TargetServicer(target_pb2_grpc.TargetServicer):

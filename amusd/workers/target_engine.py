@@ -6,7 +6,6 @@ stream what is newest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -21,62 +20,22 @@ from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Pr
 from amusd.speculation.target import TargetEndpoint
 from amusd.tracing import Recorder
 from amusd.transport.codec import encode_commits, encode_logprobs, encode_map, encode_target
-from amusd.transport.link import Link
 from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 from amusd.workers.logprob_feed import LogprobFeed
+from amusd.workers.target_events import (
+    ControlLink,
+    DrafterJoined,
+    DrafterLeft,
+    DrafterLink,
+    DrafterSaid,
+    FeedGap,
+    TargetInput,
+)
 
 if TYPE_CHECKING:
     from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
-
-ControlLink = Link[target_pb2.TargetEvent]
-DrafterLink = Link[target_pb2.TargetFrame]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedGap:
-    """The coordinator's log of a request ends earlier than the feed believed."""
-
-    have: Have
-
-
-@dataclass(frozen=True, slots=True)
-class DrafterJoined:
-    """A drafter said hello on a fresh stream."""
-
-    drafter: DrafterId
-    link: DrafterLink
-    hello: Hello
-
-
-@dataclass(frozen=True, slots=True)
-class DrafterLeft:
-    """A drafter's stream is gone."""
-
-    drafter: DrafterId
-
-
-@dataclass(frozen=True, slots=True)
-class DrafterSaid:
-    """A drafter's message, and when it arrived: during a pass it waits for the engine."""
-
-    drafter: DrafterId
-    message: Propose | Have
-    at: float
-
-
-TargetInput = (
-    CoordinatorJoined
-    | CoordinatorLeft
-    | Opened
-    | Aborted
-    | FeedGap
-    | DrafterJoined
-    | DrafterLeft
-    | DrafterSaid
-    | LinkReady
-)
 
 
 class TargetEngine(Engine[TargetInput]):
