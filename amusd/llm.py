@@ -65,9 +65,9 @@ class LLM:
         for remark in self.config.remarks:
             self._say(remark)
         self._started_ns = time.monotonic_ns()
+        self._engine = HostedEngine(reader, self._say)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, daemon=True)
-        self._engine = HostedEngine(reader, self._say)
         try:
             self._engine.start_workers()
             self._thread.start()

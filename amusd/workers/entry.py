@@ -52,9 +52,9 @@ class RunningWorker:
     """A worker that serves until it is stopped."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, server: grpc.aio.Server, engine: Engine[Any], address: str
+        self, thread: "LoopThread", server: grpc.aio.Server, engine: Engine[Any], address: str
     ) -> None:
-        self._loop = loop
+        self._thread = thread
         self._server = server
         self._engine = engine
         self.address = address
@@ -66,9 +66,32 @@ class RunningWorker:
             await self._engine.post(Stop())
             await self._server.stop(grace=None)
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(timeout=10)
-        self._engine.join(timeout=10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        try:
+            asyncio.run_coroutine_threadsafe(end(), self._thread.loop).result(timeout=10)
+            self._engine.join(timeout=10)
+        finally:
+            self._thread.stop()
+
+
+class LoopThread(threading.Thread):
+    """A thread with an event loop, which is closed when the thread ends."""
+
+    def __init__(self) -> None:
+        super().__init__(name="amusd-grpc", daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self.start()
+
+    def run(self) -> None:
+        """Run the loop until `stop`."""
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+
+    def stop(self) -> None:
+        """End the loop and the thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.join(timeout=10)
 
 
 def run_worker(spec: dict[str, Any]) -> RunningWorker:
@@ -82,10 +105,13 @@ def run_worker(spec: dict[str, Any]) -> RunningWorker:
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     device = parse_device(spec["device"])
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="amusd-grpc", daemon=True).start()
     start = _start_target if spec["role"] == "target" else _start_draft
-    return asyncio.run_coroutine_threadsafe(start(spec["options"], device, loop), loop).result()
+    thread = LoopThread()
+    try:
+        return asyncio.run_coroutine_threadsafe(start(spec["options"], device, thread), thread.loop).result()
+    except BaseException:
+        thread.stop()
+        raise
 
 
 def drafters_max(rule: str) -> int:
@@ -95,9 +121,7 @@ def drafters_max(rule: str) -> int:
     return 1 if rule in RULES_WITH_Q else Limits().drafters_max
 
 
-async def _start_target(
-    options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
-) -> RunningWorker:
+async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: LoopThread) -> RunningWorker:
     from amusd.policies.drafting import draft_policy
     from amusd.policies.verifying import verify_policy
     from amusd.speculation.target import Limits, TargetEndpoint
@@ -127,12 +151,10 @@ async def _start_target(
         ),
     }
     served = Served("target", engine, incarnation, recorder, details, services)
-    return await _serve(served, options, device, loop)
+    return await _serve(served, options, device, thread)
 
 
-async def _start_draft(
-    options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
-) -> RunningWorker:
+async def _start_draft(options: dict[str, Any], device: DeviceSpec, thread: LoopThread) -> RunningWorker:
     from amusd.policies.drafting import draft_policy
     from amusd.speculation.drafter import DrafterEndpoint
     from amusd.workers.draft import DraftServicer
@@ -156,11 +178,11 @@ async def _start_draft(
         ),
     }
     served = Served("draft", engine, incarnation, recorder, details, services)
-    return await _serve(served, options, device, loop)
+    return await _serve(served, options, device, thread)
 
 
 async def _serve(
-    served: Served, options: dict[str, Any], device: DeviceSpec, loop: asyncio.AbstractEventLoop
+    served: Served, options: dict[str, Any], device: DeviceSpec, thread: LoopThread
 ) -> RunningWorker:
     """Load on the engine's thread, then serve."""
     served.engine.start()
@@ -178,4 +200,4 @@ async def _serve(
     }
     host = options.get("host", "127.0.0.1")
     server, port = await start_server(host, options.get("port", 0), services)
-    return RunningWorker(loop, server, served.engine, f"{host}:{port}")
+    return RunningWorker(thread, server, served.engine, f"{host}:{port}")

@@ -1,5 +1,9 @@
 """The target in this process: Python logits processors, and the same text."""
 
+import gc
+import os
+import threading
+
 import pytest
 import torch
 from transformers.generation.logits_process import NoRepeatNGramLogitsProcessor
@@ -80,3 +84,15 @@ def test_a_processor_that_fails_ends_its_own_request_and_no_other(inprocess, hel
 def test_everything_that_is_kept_for_a_request_is_gone_after_it(inprocess, held_out):
     inprocess.generate(held_out[0], SamplingParams(max_tokens=4, logits_processors=[without_four]))
     assert inprocess._engine._launcher.processors == {}
+
+
+def test_an_engine_that_is_closed_leaves_no_thread_and_no_open_file(inprocess, held_out):
+    def held():
+        gc.collect()
+        return {thread.name for thread in threading.enumerate()}, len(os.listdir("/proc/self/fd"))
+
+    before = held()  # the other engine has loaded what stays for good
+    with start("alone", launcher="inprocess") as llm:
+        llm.generate(held_out[0], SamplingParams(temperature=0, max_tokens=2))
+    del llm
+    assert held() == before
