@@ -58,7 +58,7 @@ def recorded(**changes):
     values = {
         "settings": SETTINGS,
         "machine": {"cpu": "Test CPU", "cpu_flags": ["avx2"]},
-        "contenders": {key: ("--mode", "alone") for key in SECONDS},
+        "contenders": dict.fromkeys(SECONDS, ("--mode", "alone")),
         "prompts": [PromptFacts("a", "code", 9)],
         "jobs": [Job(0, 0.0, 1, 10), Job(0, 1.0, 2, 10)],
         "rates": (0.5, 4.0),
