@@ -81,11 +81,7 @@ def _start(
     for contender in contenders:
         progress.step(contender.key)
         log = settings.out / f"{contender.key.replace(' ', '-')}.log"
-        server = stack.enter_context(local_server(results.contenders[contender.key], log))
-        servers[contender.key] = server
-        with Client(server.address) as client:
-            workers = client.info()["workers"]
-        results.exact = results.exact and bool(workers["target"].get("exact", True))
+        servers[contender.key] = stack.enter_context(local_server(results.contenders[contender.key], log))
     return servers
 
 
@@ -118,6 +114,8 @@ class _Experiment:
         self._progress.begin("preparing", len(self._servers) + 2)
         self._progress.step("the target alone, one request at a time")
         address = self._servers[ALONE].address
+        with Client(address) as client:
+            results.exact = bool(client.info()["workers"]["target"].get("exact", True))
         self._references = asyncio.run(decode_in_turn(address, self._prompts, jobs))
         for key in self._servers:
             self._progress.step(f"warming up {key}")

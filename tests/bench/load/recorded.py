@@ -39,9 +39,9 @@ def request(job=0, arrival=0.0, seconds=2.0, **changes):
     return Request(**values | changes)
 
 
-def run(contender="alone", rate=1.0, repeat=0, seconds=2.0, **changes):
-    """Two requests, the second as soon as half a gap has passed; slower from repeat to repeat."""
-    each = seconds * (1 + repeat)
+def run(contender="alone", rate=1.0, repeat=0, each=2.0, **changes):
+    """Two requests of so many seconds each, the second after half a gap; slower from repeat to repeat."""
+    each *= 1 + repeat
     requests = tuple(request(job, job / (2 * rate), each) for job in (0, 1))
     values = {"seconds": 1 / (2 * rate) + each, "requests": requests}
     return Run(contender=contender, rate=rate, repeat=repeat, **values | changes)
@@ -50,10 +50,10 @@ def run(contender="alone", rate=1.0, repeat=0, seconds=2.0, **changes):
 def recorded(**changes):
     """The whole; changes are fields of `LoadResults`."""
     runs = [
-        run(key, rate, repeat, seconds)
+        run(key, rate, repeat, each)
         for repeat in (0, 1)
         for rate in (0.5, 4.0)
-        for key, seconds in SECONDS.items()
+        for key, each in SECONDS.items()
     ]
     values = {
         "settings": SETTINGS,

@@ -44,8 +44,8 @@ def test_repeats_are_pooled_for_times_and_kept_apart_for_goodput():
 
 
 def test_the_ratio_over_the_target_alone_is_paired_by_repeat():
-    alone = [run(repeat=0, seconds=2.0), run(repeat=1, seconds=2.0)]
-    ours = [run("goodput", repeat=0, seconds=1.0), run("goodput", repeat=1, seconds=2.0)]
+    alone = [run(repeat=0, each=2.0), run(repeat=1, each=2.0)]
+    ours = [run("goodput", repeat=0, each=1.0), run("goodput", repeat=1, each=2.0)]
     ratio = measure(ours, alone).over_alone
     assert (ratio.low, ratio.high) == (1.0, pytest.approx(2.5 / 1.5))
 

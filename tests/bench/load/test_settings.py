@@ -6,7 +6,6 @@ import pytest
 
 from amusd.bench.load.contenders import load_contenders, server_options
 from amusd.bench.load.settings import read_load_settings
-from amusd.cli.inputs import drop_absent
 from amusd.devices import Inventory
 from amusd.errors import InputError
 from amusd.serving.settings import read_settings
@@ -41,7 +40,7 @@ def test_each_contender_s_options_are_those_of_a_server(tmp_path):
             name[2:].replace("-", "_"): int(value) if name in numbers else value
             for name, value in flags.items()
         }
-        engines[contender.key], server = read_settings(drop_absent(given), None)
+        engines[contender.key], server = read_settings(given, None)
         assert server.max_queue == 99
     shown = {key: (item.mode, item.policy, item.num_speculative_tokens) for key, item in engines.items()}
     assert shown == {
