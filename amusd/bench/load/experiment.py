@@ -13,7 +13,7 @@ from typing import Final
 from amusd.bench.load.arrivals import arrival_times
 from amusd.bench.load.contenders import Contender, load_contenders, server_options
 from amusd.bench.load.jobs import Job, mixed_jobs
-from amusd.bench.load.offering import Answer, TokenIds, decode_in_turn, offer
+from amusd.bench.load.offering import Answer, TokenIds, decode_in_turn, is_exact, offer
 from amusd.bench.load.results import LoadResults
 from amusd.bench.load.runs import Request, Run
 from amusd.bench.load.server import LocalServer, local_server
@@ -23,7 +23,6 @@ from amusd.bench.ours import kept_on
 from amusd.bench.progress import Progress
 from amusd.bench.prompts import choose_prompts
 from amusd.bench.results import PromptFacts
-from amusd.client import Client
 from amusd.devices import available, other_cores
 from amusd.errors import InputError
 from amusd.models.loading import load_tokenizer
@@ -61,7 +60,8 @@ def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
         servers = _start(stack, contenders, settings, results, progress)
         # Servers inherit the affinity of who starts them: only now may this process keep off the target.
         stack.enter_context(kept_on(other_cores(settings.target_devices, available())))
-        experiment = _Experiment(settings, servers, token_ids, results, progress)
+        runner = stack.enter_context(asyncio.Runner())
+        experiment = _Experiment(settings, servers, token_ids, runner, results, progress)
         experiment.prepare()
         experiment.measure()
     results.seconds = time.monotonic() - started
@@ -90,6 +90,7 @@ class _Experiment:
 
     Args:
         prompts: token ids.
+        runner: one event loop for all clients.
         results: filled in place.
     """
 
@@ -98,12 +99,14 @@ class _Experiment:
         settings: LoadSettings,
         servers: dict[str, LocalServer],
         prompts: Sequence[TokenIds],
+        runner: asyncio.Runner,
         results: LoadResults,
         progress: Progress,
     ) -> None:
         self._settings = settings
         self._servers = servers
         self._prompts = prompts
+        self._runner = runner
         self._results = results
         self._progress = progress
         self._references: list[TokenIds] = []  # of the target alone, by job
@@ -114,9 +117,8 @@ class _Experiment:
         self._progress.begin("preparing", len(self._servers) + 2)
         self._progress.step("the target alone, one request at a time")
         address = self._servers[ALONE].address
-        with Client(address) as client:
-            results.exact = bool(client.info()["workers"]["target"].get("exact", True))
-        self._references = asyncio.run(decode_in_turn(address, self._prompts, jobs))
+        results.exact = self._runner.run(is_exact(address))
+        self._references = self._runner.run(decode_in_turn(address, self._prompts, jobs))
         for key in self._servers:
             self._progress.step(f"warming up {key}")
             others = mixed_jobs(
@@ -164,7 +166,7 @@ class _Experiment:
 
     def _offer(self, key: str, jobs: Sequence[Job], arrivals: Sequence[float]) -> tuple[list[Answer], float]:
         address, seconds_max = self._servers[key].address, 2 * self._settings.seconds
-        return asyncio.run(offer(address, self._prompts, jobs, arrivals, seconds_max))
+        return self._runner.run(offer(address, self._prompts, jobs, arrivals, seconds_max))
 
     def _judge(self, job: int, answer: Answer) -> Request:
         """What is kept of an answer."""

@@ -29,6 +29,12 @@ class Answer:
     metrics: RequestMetrics | None = None
 
 
+async def is_exact(address: str) -> bool:
+    """Whether the target's self-check says that its passes agree bit for bit."""
+    async with AsyncClient(address) as client:
+        return bool((await client.info())["workers"]["target"].get("exact", True))
+
+
 async def decode_in_turn(address: str, prompts: Sequence[TokenIds], jobs: Sequence[Job]) -> list[TokenIds]:
     """The answers of a server that has one request at a time."""
     async with AsyncClient(address, retries=False, concurrency=1) as client:
