@@ -6,12 +6,13 @@ Only one server has requests at a time; the others sleep. See benchmarks/README.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 from amusd.bench.load.arrivals import arrival_times
-from amusd.bench.load.contenders import Contender, load_contenders, server_options
+from amusd.bench.load.contenders import load_contenders, server_options
 from amusd.bench.load.jobs import Job, mixed_jobs
 from amusd.bench.load.offering import Answer, TokenIds, decode_in_turn, is_exact, offer
 from amusd.bench.load.results import LoadResults
@@ -39,7 +40,6 @@ def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
         AmusdError: a server failed.
     """
     started = time.monotonic()
-    contenders = load_contenders(settings)
     prompts = choose_prompts(settings.prompts_file, settings.num_prompts)
     tokenizer = load_tokenizer(settings.target)
     token_ids = [tuple(tokenizer.encode(prompt.text)) for prompt in prompts]
@@ -49,7 +49,7 @@ def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
     results = LoadResults(
         settings.to_dict(),
         machine_facts(),
-        contenders={item.key: server_options(item, settings) for item in contenders},
+        contenders={item.key: server_options(item, settings) for item in load_contenders(settings)},
         prompts=[
             PromptFacts(prompt.name, prompt.kind, len(ids))
             for prompt, ids in zip(prompts, token_ids, strict=True)
@@ -57,7 +57,7 @@ def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
         jobs=jobs,
     )
     with ExitStack() as stack:
-        servers = _start(stack, contenders, settings, results, progress)
+        servers = _start(stack, results.contenders, settings.out, progress)
         # Servers inherit the affinity of who starts them: only now may this process keep off the target.
         stack.enter_context(kept_on(other_cores(settings.target_devices, available())))
         runner = stack.enter_context(asyncio.Runner())
@@ -69,19 +69,20 @@ def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
 
 
 def _start(
-    stack: ExitStack,
-    contenders: Sequence[Contender],
-    settings: LoadSettings,
-    results: LoadResults,
-    progress: Progress,
+    stack: ExitStack, contenders: Mapping[str, Sequence[str]], folder: Path, progress: Progress
 ) -> dict[str, LocalServer]:
-    """Every contender's server, by key."""
+    """Every contender's server, by key.
+
+    Args:
+        contenders: their options.
+        folder: of the logs.
+    """
     progress.begin("starting", len(contenders))
     servers = {}
-    for contender in contenders:
-        progress.step(contender.key)
-        log = settings.out / f"{contender.key.replace(' ', '-')}.log"
-        servers[contender.key] = stack.enter_context(local_server(results.contenders[contender.key], log))
+    for key, options in contenders.items():
+        progress.step(key)
+        log = folder / f"{key.replace(' ', '-')}.log"
+        servers[key] = stack.enter_context(local_server(options, log))
     return servers
 
 
