@@ -27,7 +27,8 @@ def arrival_times(
         seconds_max: none arrives later.
     """
     size = BURST if kind == "bursts" else 1
-    draws, times, now = random.Random(seed), [], 0.0
+    draws, now = random.Random(seed), 0.0
+    times: list[float] = []
     while len(times) < count and now <= seconds_max:
         times += [now] * min(size, count - len(times))
         now += draws.expovariate(1.0) * size / rate

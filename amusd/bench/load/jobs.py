@@ -44,7 +44,9 @@ def mixed_jobs(
         prompts: how many there are.
         seed: of the mix.
     """
-    draws, order, jobs = random.Random(seed), [], []
+    draws = random.Random(seed)
+    order: list[int] = []
+    jobs: list[Job] = []
     for index in range(count):
         if not order:
             order = draws.sample(range(prompts), prompts)

@@ -1,6 +1,6 @@
 """What the runs of a contender at one rate say; each formula is in benchmarks/README.md."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -111,8 +111,7 @@ def compare(ours: Measures, others: Sequence[Measures]) -> Comparison | None:
     """Set a contender against the best of the others; None where somebody finished nothing."""
     if not others or any(item.latency is None for item in (ours, *others)):
         return None
-    by_goodput: Callable[[Measures], float] = lambda item: item.goodput.median  # noqa: E731
-    most = max(others, key=by_goodput)
+    most = max(others, key=lambda item: item.goodput.median)
     soonest = min(others, key=_mean_latency)
     return Comparison(
         contender=ours.contender,

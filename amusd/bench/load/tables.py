@@ -9,7 +9,6 @@ from rich.text import Text
 from amusd.bench.load.measures import Comparison, Distribution, Measures
 from amusd.bench.load.results import JUDGED, LoadResults
 from amusd.bench.load.settings import ALONE
-from amusd.bench.statistics import Spread
 from amusd.bench.tables import add_columns, number, show_spread, table_of
 
 
@@ -62,7 +61,7 @@ def _contenders(rate: float, measures: Sequence[Measures], repeats: int) -> Tabl
         table.add_row(
             item.contender,
             show_spread(item.goodput, 1, repeats),
-            _over(item.over_alone, repeats),
+            show_spread(item.over_alone, 2, repeats),
             _milliseconds(item.latency, 0),
             _milliseconds(item.first_token, 0),
             _milliseconds(item.per_token, 1),
@@ -93,10 +92,6 @@ def _verdict(results: LoadResults, measures: Sequence[Measures]) -> Text:
     compared = sum(item.finished for item in measures)
     text = f"all {compared} answers are those of {ALONE}, one request at a time"
     return Text(text, style="green")
-
-
-def _over(value: Spread | None, repeats: int) -> str:
-    return show_spread(value, 2, repeats)
 
 
 def _milliseconds(value: Distribution | None, digits: int) -> str:
