@@ -61,6 +61,7 @@ def test_options_become_settings_of_a_load(monkeypatch, tmp_path):
         return recorded_load()
 
     monkeypatch.setattr("amusd.cli.load_bench.run_load", pretend)
+    monkeypatch.setattr("amusd.cli.load_bench.write_charts", lambda results, folder: [])
     options = ["--rates", "0.5,8", "--arrivals", "bursts", "--requests", "5", "--seconds", "2.5"]
     assert main(["bench", "--load", "--draft", "demo-small", *options, "--out", str(tmp_path)]) == 0
     assert (given[0].rates, given[0].arrivals, given[0].requests) == ((0.5, 8.0), "bursts", 5)
