@@ -170,19 +170,20 @@ class Coordinator:
         self.check(tokens, params)
         seed = params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT)
         others = params.model_copy(update={"prompt_logprobs": None})
-        orders = [self._order(tokens, others if index else params, seed, index) for index in range(params.n)]
-        outputs = [self._stream_one(prompt, order, speculative) for order in orders]
+        orders = [
+            self._order(tokens, others if index else params, seed, index, speculative)
+            for index in range(params.n)
+        ]
+        outputs = [self._stream_one(prompt, order) for order in orders]
         async with aclosing(merge(outputs) if params.n > 1 else outputs[0]) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _stream_one(
-        self, prompt: str | None, order: Order, speculative: bool
-    ) -> AsyncGenerator[Chunk, None]:
+    async def _stream_one(self, prompt: str | None, order: Order) -> AsyncGenerator[Chunk, None]:
         """One of a request's outputs."""
         arrived_ns = time.monotonic_ns()
         async with self._places:
-            request = self._open(order, arrived_ns, speculative)
+            request = self._open(order, arrived_ns)
             identity = request.order.request
             try:
                 async for chunk in self._follow(request, prompt):
@@ -208,7 +209,9 @@ class Coordinator:
             in_process=self._processors is not None,
         )
 
-    def _order(self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int) -> Order:
+    def _order(
+        self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int, speculative: bool
+    ) -> Order:
         ends = frozenset(params.stop_token_ids)
         room = self.facts.length_max - len(tokens)
         return Order(
@@ -220,18 +223,19 @@ class Coordinator:
             seed=seed,
             sample_index=index,
             params=params,
+            speculative=speculative,
         )
 
-    def _open(self, order: Order, arrived_ns: int, speculative: bool) -> LiveRequest:
+    def _open(self, order: Order, arrived_ns: int) -> LiveRequest:
         if self._failure is not None:
             raise self._failure
-        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns, speculative)
+        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns)
         if self._processors is not None:
             self._processors[order.request] = order.params.logits_processors
         self._live[order.request] = request
         for session in self.sessions:
             session.open(request)
-        for draft in self.drafts if speculative else ():
+        for draft in self.drafts if order.speculative else ():
             if (absence := draft.absence()) is not None:
                 request.note(f"{draft.name} {absence} at the start")
         return request
@@ -261,7 +265,7 @@ class Coordinator:
                     await request.next()
 
     async def _measure(self, request: LiveRequest, output_length: int) -> RequestMetrics:
-        traced = self._traced and request.speculative and bool(self.drafts)
+        traced = self._traced and request.order.speculative and bool(self.drafts)
         target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
         names = self._drafter_names()
         return request_metrics(request, output_length, target, drafts, names, traced=self._traced)

@@ -18,7 +18,6 @@ class LiveRequest:
     order: Order
     ledger: Ledger
     arrived_ns: int = field(default_factory=time.monotonic_ns)  # before it waited for a place
-    speculative: bool = True  # whether drafters are told of it
     started_ns: int = field(default_factory=time.monotonic_ns)
     first_commit_ns: int | None = None
     last_commit_ns: int | None = None

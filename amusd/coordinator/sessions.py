@@ -150,7 +150,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
 
     def open(self, request: LiveRequest) -> None:
         """Ask the drafter to draft for a request, unless it is to be decoded without drafts."""
-        if not request.speculative:
+        if not request.order.speculative:
             return
         self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))
 

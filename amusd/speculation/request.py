@@ -43,15 +43,19 @@ class TargetRequest:
     Attributes:
         drafted: [log length] whether each token was an accepted draft token of this incarnation.
         length_max: the length, prompt included, at which the request ends.
+        speculative: whether anybody may guess for it.
         feed_cursor: how much of the log the coordinator was handed.
         feed_done: whether it was handed the end as well.
     """
 
-    def __init__(self, tokens: Sequence[int], length_max: int, end_tokens: frozenset[int]) -> None:
+    def __init__(
+        self, tokens: Sequence[int], length_max: int, end_tokens: frozenset[int], *, speculative: bool = True
+    ) -> None:
         self.log = CommitLog(tokens)
         self.tree = SpeculationTree(self.log.length, self.log.last)
         self.drafted = [False] * self.log.length
         self.length_max = length_max
+        self.speculative = speculative
         self.end_tokens = end_tokens
         self.feed_cursor = self.log.length
         self.feed_done = False
@@ -59,8 +63,8 @@ class TargetRequest:
 
     @property
     def room(self) -> int:
-        """How many draft tokens in a row can be of use: a pass adds one token of its own."""
-        return max(0, self.length_max - 1 - self.log.length)
+        """How many draft tokens in a row can be of use, if any: a pass adds one token of its own."""
+        return max(0, self.length_max - 1 - self.log.length) if self.speculative else 0
 
     def end_at_open(self, prompt_length: int) -> Final | None:
         """Return why a request that was just opened is over already, or None."""

@@ -115,7 +115,12 @@ class TargetEngine(Engine[TargetInput]):
         request = order.request
         try:
             wants_prefill = self.endpoint.on_open(
-                request, order.tokens, order.prompt_length, order.length_max, order.end_tokens
+                request,
+                order.tokens,
+                order.prompt_length,
+                order.length_max,
+                order.end_tokens,
+                speculative=order.speculative,
             )
             if wants_prefill:
                 self.verifier.open(order)
