@@ -41,6 +41,7 @@ class Facts:
     vocabulary_size: int
     length_max: int  # prompt and output of one request, in tokens
     end_tokens: frozenset[int]
+    rule: str
 
 
 class Coordinator:
@@ -101,7 +102,10 @@ class Coordinator:
             raise WorkerError("the target accepted a connection but does not answer: see its log")
         details = json.loads(info.details)
         self.facts = Facts(
-            details["vocabulary_size"], details["max_model_len"], frozenset(details["end_tokens"])
+            details["vocabulary_size"],
+            details["max_model_len"],
+            frozenset(details["end_tokens"]),
+            details["rule"],
         )
         for draft in self.drafts:
             with suppress(TimeoutError):
@@ -206,6 +210,7 @@ class Coordinator:
             params,
             vocabulary_size=self.facts.vocabulary_size,
             length_max=self.facts.length_max,
+            rule=self.facts.rule,
             in_process=self._processors is not None,
         )
 

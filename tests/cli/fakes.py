@@ -53,7 +53,7 @@ class FakeReader:
         return self.read(f"<user>{message}")
 
     def check(self, tokens: list[int], params: SamplingParams) -> None:
-        check_request(tokens, params, vocabulary_size=256, length_max=16)
+        check_request(tokens, params, vocabulary_size=256, length_max=16, rule=self.config.rule)
 
 
 class FakeLLM:

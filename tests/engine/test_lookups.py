@@ -108,7 +108,8 @@ def test_a_corpus_that_is_not_there_is_named():
         lookups_only("ngram:/no/such/file")
 
 
-def test_lookups_work_under_ray_too(prompts, wanted):
-    with start("async", launcher="ray", draft=["demo-large", "prompt-lookup", "ngram"]) as llm:
+def test_lookups_and_another_rule_work_under_ray_too(prompts, wanted):
+    with start("async", launcher="ray", rule="topk", draft=["demo-large", "prompt-lookup", "ngram"]) as llm:
+        assert llm.info()["target"]["rule"] == "topk"
         [[_, copied], _] = check(llm, prompts, wanted)
     assert by_name(copied)["prompt-lookup"].accepted > 0

@@ -32,7 +32,11 @@ class FakeCoordinator:
 
     def check(self, tokens, params):
         check_request(
-            tokens, params, vocabulary_size=self.reader.vocabulary_size, length_max=self.reader.length_max
+            tokens,
+            params,
+            vocabulary_size=self.reader.vocabulary_size,
+            length_max=self.reader.length_max,
+            rule="race",
         )
 
     async def stream(self, prompt, tokens, params, *, speculative=True):

@@ -99,6 +99,8 @@ COMPLETIONS = "/v1/completions"
         ({"prompt": "a", "stream": True, "prompt_logprobs": 1}, 400, "prompt_logprobs", "leave stream out"),
         ({"prompt": "a", "stream": "yes"}, 400, "stream", "valid boolean"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, 400, "stream_options", "only a stream"),
+        ({"prompt": "a", "rule": "hub"}, 400, "rule", "give one of race, topk"),
+        ({"prompt": "a", "rule": "rrs"}, 400, "rule", "ask for race or topk"),
         ({"prompt": "a", "speculative": "eagle"}, 400, "speculative", "valid boolean"),
     ],
     ids=lambda value: str(value)[:40],
