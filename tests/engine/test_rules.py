@@ -66,7 +66,7 @@ def first_law():
 
 
 class Desk:
-    """A target and, for a rule, its drafter, as their engines drive them; `asked` is what the target hears."""
+    """A target and, for a rule, its drafter, as engines drive them; `asked` is what the target hears."""
 
     def __init__(self, rule, seed, damage=lambda draws: draws, asked=PARAMS):
         vocabulary_size = runner("demo").loaded.vocabulary_size
