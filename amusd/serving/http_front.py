@@ -306,10 +306,6 @@ async def _first(events: AsyncGenerator[dict[str, Any], None]) -> list[dict[str,
     return [await anext(events)]
 
 
-def _seconds(nanoseconds: int) -> float:
-    return nanoseconds / 1e9
-
-
 def _identity(request: Request) -> str:
     """The client's name for a request, or a new one."""
     return request.headers.get("x-request-id") or secrets.token_hex(12)
