@@ -22,6 +22,7 @@ from amusd.errors import AmusdError, WorkerError
 from amusd.orders import Order
 from amusd.outputs import Chunk, RequestMetrics
 from amusd.params import SEED_LIMIT, ProcessorsOf, SamplingParams
+from amusd.rpc.v1 import target_pb2
 from amusd.speculation.ledger import Ledger
 from amusd.speculation.messages import RequestId
 from amusd.tracing import Track
@@ -133,6 +134,10 @@ class Coordinator:
             if (counts := await session.occupancy(INFO_TIMEOUT_SECONDS)) is not None:
                 found[session.name] = counts
         return found
+
+    async def trees(self, nodes_max: int) -> Sequence[target_pb2.Tree]:
+        """The speculation tree of each request that the target decodes, its `nodes_max` likeliest nodes."""
+        return await self.target.trees(nodes_max)
 
     async def info(self) -> dict[str, Any]:
         """Each worker that answers, by name: role, device, process id, round trip, model details."""

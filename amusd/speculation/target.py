@@ -45,7 +45,6 @@ class Verified:
     Attributes:
         accepted_rows: the committed draft rows, from the root down (row 0, the root, is not listed).
         emitted: the committed tokens: those of the accepted rows, then at most one of the target's own.
-        drafted: for each of them, whether it was an accepted draft token.
         rolled_back: whether the commit left the tree.
         guesses: what the drafters had guessed below the committed tokens, and what was right.
         final: why the request ended, or None.
@@ -53,7 +52,6 @@ class Verified:
 
     accepted_rows: tuple[int, ...]
     emitted: tuple[int, ...]
-    drafted: tuple[bool, ...]
     rolled_back: bool
     guesses: tuple[Guess, ...]
     final: Final | None
@@ -271,8 +269,7 @@ class TargetEndpoint:
         self._links.follow(request, advance.kept, advance.dropped)
         if final is not None:
             self._finish(request, state, final)
-        drafted = tuple(index < len(accepted) for index in range(len(emitted)))
-        return Verified(accepted, emitted, drafted, advance.rolled_back, guesses, final)
+        return Verified(accepted, emitted, advance.rolled_back, guesses, final)
 
     # Inside.
 

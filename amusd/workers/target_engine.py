@@ -338,6 +338,20 @@ class TargetEngine(Engine[TargetInput]):
             self._forget(request)
         return accepted
 
+    def trees(self, nodes_max: int) -> list[target_pb2.Tree]:
+        """The likeliest nodes of each request that is decoded."""
+        found = []
+        for request in self._decoding:
+            tree = self.endpoint.tree(request)
+            nodes = tree.best_nodes(nodes_max)
+            place = {id(node): index for index, node in enumerate((tree.root, *nodes))}
+            guesses = [
+                target_pb2.Guess(token=node.token, parent=place[id(node.parent)], reach=tree.reach(node))
+                for node in nodes
+            ]
+            found.append(target_pb2.Tree(request=request, token=tree.root.token, guesses=guesses))
+        return found
+
     def occupancy(self) -> dict[str, int]:
         """Open requests, those with cells, and live nodes of all trees."""
         return {

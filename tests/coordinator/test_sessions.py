@@ -34,7 +34,7 @@ def welcome(incarnation):
 
 
 def commit(start, *tokens, incarnation=1, final=None):
-    columns = encode_commits([Commit(7, incarnation, start, tokens, (True,) * len(tokens), final)])
+    columns = encode_commits([Commit(7, incarnation, start, tokens, ("accepted",) * len(tokens), final)])
     return target_pb2.TargetEvent(commits=target_pb2.Commits(columns=columns))
 
 

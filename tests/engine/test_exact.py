@@ -74,7 +74,7 @@ def test_the_stream_adds_up_to_the_output(asynchronous, held_out):
     assert "".join(chunk.text for chunk in chunks) == finished.text
     assert tuple(token for chunk in chunks for token in chunk.token_ids) == finished.token_ids
     assert ["".join(text for text, _ in chunk.spans) for chunk in chunks] == [chunk.text for chunk in chunks]
-    assert all(len(chunk.drafted) == len(chunk.token_ids) for chunk in chunks)
+    assert all(len(chunk.origins) == len(chunk.token_ids) for chunk in chunks)
     assert asynchronous.generate(held_out[3], params)[0].token_ids == finished.token_ids
     never = params.model_copy(update={"stop": (finished.text[-1] + "\0",)})  # holds the last character back
     chunks = list(asynchronous.stream(held_out[3], never))

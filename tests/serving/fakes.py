@@ -6,6 +6,7 @@ import time
 from amusd.coordinator.admission import check_request
 from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestOutput
+from amusd.rpc.v1 import target_pb2
 from amusd.tracing import Event, Track
 from tests.cli.fakes import METRICS
 
@@ -60,6 +61,11 @@ class FakeCoordinator:
         passed = Event("pass", now - 2_000_000, now - 1_000_000, {})
         return Track("target", (passed, Event("rollback", now, now, {}))), [Track("draft 0")]
 
+    async def trees(self, nodes_max):
+        guesses = [(6, 0, 0.5), (7, 1, 0.25)]
+        guesses = [target_pb2.Guess(token=t, parent=p, reach=r) for t, p, r in guesses[:nodes_max]]
+        return [target_pb2.Tree(request=1, token=5, guesses=guesses)]
+
     async def _chunks(self, prompt, tokens, params, index):
         output, text, rows = [], "", []
         for step in range(1, min(params.max_tokens or 5, 5) + 1):
@@ -86,7 +92,7 @@ class FakeCoordinator:
                     logprobs=None if params.logprobs is None else rows,
                     prompt_logprobs=None if params.prompt_logprobs is None else [None, _logprobs(3, 1)],
                 )
-            yield Chunk(piece, (token,), (False,), ((piece, False),), finished, index, row)
+            yield Chunk(piece, (token,), ("own",), ((piece, "own"),), finished, index, row)
 
 
 def _logprobs(token, count):

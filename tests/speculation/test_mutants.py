@@ -31,9 +31,9 @@ def assert_some_walk_fails() -> None:
 
 def assert_a_conflict_is_refused() -> None:
     ledger = Ledger(RequestId(1), [5, 6])
-    ledger.on_commit(Commit(RequestId(1), 1, 2, (7,), (False,), None))
+    ledger.on_commit(Commit(RequestId(1), 1, 2, (7,), ("own",), None))
     with pytest.raises(ProtocolError):
-        ledger.on_commit(Commit(RequestId(1), 1, 2, (8,), (False,), None))
+        ledger.on_commit(Commit(RequestId(1), 1, 2, (8,), ("own",), None))
 
 
 def test_the_unbroken_core_passes_the_same_checks() -> None:

@@ -33,8 +33,17 @@ def test_accepted_drafts_and_a_bonus_commit_in_one_pass() -> None:
     propose(of, (0, -2, 5), (1, 0, 6))
     verified = commit(of, 5, 6, 7)
     assert (verified.accepted_rows, verified.emitted) == ((1, 2), (5, 6, 7))
-    assert verified.drafted == (True, True, False)
+    assert of.feed()[0].origins == ("accepted", "accepted", "own")
     assert not verified.rolled_back
+
+
+def test_a_token_of_the_targets_own_that_a_branch_held_was_foreseen() -> None:
+    of = attached_target()
+    propose(of, (0, -2, 5), (1, -2, 8), (2, 0, 6))
+    of.on_verified(R, [of.tree(R).root.children[5]], [0], [8, 1])
+    assert of.feed()[0].origins == ("foreseen",)
+    of.on_verified(R, [], [], [4])
+    assert of.feed()[0].origins == ("own",)
 
 
 def test_a_rejection_drops_the_tree() -> None:
