@@ -19,7 +19,7 @@ def raylet_of(pid):
 
 def test_target_and_draft_on_different_nodes_write_the_bytes_of_the_target_alone():
     target, draft = f"cpu:{CORES[0]}", f"cpu:{CORES[-1]}"
-    with LLM(target="demo", mode="alone", launcher="local", target_devices=target) as alone:
+    with LLM(target="demo", mode="alone", launcher="inprocess", target_devices=target) as alone:
         wanted = alone.generate(PROMPTS, PARAMS)
     with cluster(include_dashboard=False) as two:
         two.add_node(**NODE)

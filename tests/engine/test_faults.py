@@ -46,8 +46,9 @@ def wanted(alone, held_out):
     return alone.generate(held_out[0], PARAMS)[0].token_ids
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine():
+    """One for all: whatever a test does to it, it has to be whole again at the end of that test."""
     with start("async") as llm:
         yield llm
 

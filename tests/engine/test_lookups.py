@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from amusd import LLM, InputError, SamplingParams
-from tests.engine.conftest import CORES, start
+from tests.engine.conftest import CORES, start, start_here
 
 EVERYTHING = ["demo-large", "prompt-lookup", "ngram", "phrases"]
 GREEDY = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
@@ -24,10 +24,17 @@ def wanted(alone, prompts):
     return [[output.token_ids for output in alone.generate(prompts, params)] for params in SETTINGS]
 
 
+@pytest.fixture(scope="module")
+def everything():
+    """A draft model and each lookup; the last test here kills the draft."""
+    with start("async", draft=EVERYTHING, max_requests=2) as llm:
+        yield llm
+
+
 def lookups_only(*lookups, **options):
     """An engine without a draft model, which has no draft device."""
     return LLM(
-        target="demo", launcher="local", target_devices=f"cpu:{CORES[0]}", draft=list(lookups), **options
+        target="demo", launcher="inprocess", target_devices=f"cpu:{CORES[0]}", draft=list(lookups), **options
     )
 
 
@@ -42,20 +49,27 @@ def by_name(output):
     return {each.name: each for each in output.metrics.drafters}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"mode": "async"}, {"mode": "sync"}, {"mode": "async", "verify": "rows"}, {"mode": "pearl"}],
-    ids=str,
-)
-def test_all_together_write_the_bytes_of_the_target_alone_and_each_is_credited(prompts, wanted, options):
-    with start(draft=EVERYTHING, max_requests=2, **options) as llm:
-        [[_, copied], _] = check(llm, prompts, wanted)
+def check_credits(llm, prompts, wanted):
+    """The bytes of the target alone, and who is credited with their drafts."""
+    [[_, copied], _] = check(llm, prompts, wanted)
     credits = by_name(copied)
     assert {"draft 0", "prompt-lookup", "ngram"} <= set(credits)
     assert credits["prompt-lookup"].accepted > 0
     for credit in credits.values():
         assert credit.drafted >= credit.verified >= credit.accepted >= credit.accepted_alone >= 0
     assert max(each.accepted for each in credits.values()) <= 60 - copied.metrics.passes
+
+
+def test_all_together_write_the_bytes_of_the_target_alone_and_each_is_credited(everything, prompts, wanted):
+    check_credits(everything, prompts, wanted)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "sync"}, {"mode": "async", "verify": "rows"}, {"mode": "pearl"}], ids=str
+)
+def test_other_ways_to_verify_them_write_the_same_bytes(prompts, wanted, options):
+    with start_here(draft=EVERYTHING, max_requests=2, **options) as llm:
+        check_credits(llm, prompts, wanted)
 
 
 @pytest.mark.parametrize("mode", ["async", "sync"])
@@ -67,26 +81,6 @@ def test_prompt_lookup_by_itself_needs_no_draft_worker_and_saves_passes_where_te
         [[_, copied], _] = check(llm, prompts, wanted)
         assert copied.metrics.passes < 40
         assert [each.name for each in copied.metrics.drafters] == ["prompt-lookup"]
-
-
-def test_float32_is_the_same_float32(prompts):
-    with start("alone", dtype="float32") as llm:
-        wanted = [[output.token_ids for output in llm.generate(prompts, params)] for params in SETTINGS]
-    with start("async", draft=EVERYTHING, dtype="float32") as llm:
-        check(llm, prompts, wanted)
-
-
-def test_lookups_go_on_when_the_draft_is_killed(prompts, wanted):
-    with start("async", draft=["demo-large", "prompt-lookup"]) as llm:
-        seen, output = 0, None
-        for chunk in llm.stream(prompts[1], GREEDY):
-            if not seen:
-                os.kill(llm.info()["draft 0"]["pid"], signal.SIGKILL)
-            seen += len(chunk.token_ids)
-            output = chunk.finished
-        assert output.token_ids == wanted[0][1]
-        assert by_name(output)["prompt-lookup"].accepted > 0
-        assert any("draft 0 was lost at token" in note for note in output.notes)
 
 
 def test_ngrams_remember_other_requests_and_a_corpus(tmp_path, prompts, wanted):
@@ -108,7 +102,13 @@ def test_a_corpus_that_is_not_there_is_named():
         lookups_only("ngram:/no/such/file")
 
 
-def test_lookups_work_under_ray_too(prompts, wanted):
-    with start("async", launcher="ray", draft=["demo-large", "prompt-lookup", "ngram"]) as llm:
-        [[_, copied], _] = check(llm, prompts, wanted)
-    assert by_name(copied)["prompt-lookup"].accepted > 0
+def test_lookups_go_on_when_the_draft_is_killed(everything, prompts, wanted):
+    seen, output = 0, None
+    for chunk in everything.stream(prompts[1], GREEDY):
+        if not seen:
+            os.kill(everything.info()["draft 0"]["pid"], signal.SIGKILL)
+        seen += len(chunk.token_ids)
+        output = chunk.finished
+    assert output.token_ids == wanted[0][1]
+    assert by_name(output)["prompt-lookup"].accepted > 0
+    assert any("draft 0 was lost at token" in note for note in output.notes)

@@ -34,7 +34,7 @@ from amusd.speculation.messages import Close, Propose
 from amusd.speculation.target import Limits, TargetEndpoint
 from amusd.transport.codec import decode_drafter, encode_drafter
 from amusd.workers.verifier import Verifier
-from tests.engine.conftest import start
+from tests.engine.conftest import start_here
 
 FALSE_ALARM = 1e-4
 SAMPLES, TOKENS, BATCH = 1024, 2, 64
@@ -220,7 +220,7 @@ def test_dropping_low_score_siblings_does_not(name):
 
 def test_topk_writes_the_bytes_that_the_target_alone_writes(alone, held_out):
     params = [SamplingParams(temperature=t, seed=seed, max_tokens=40) for seed, t in enumerate((0, 0.6, 1))]
-    with start("async", rule="topk", max_requests=3) as llm:
+    with start_here("async", rule="topk", max_requests=3) as llm:
         found = llm.generate(held_out[:3], params)
     wanted = alone.generate(held_out[:3], params)
     assert [output.token_ids for output in found] == [output.token_ids for output in wanted]
@@ -236,7 +236,7 @@ def test_a_rule_in_flight_is_followed_and_greedy_requests_keep_their_bytes(
 ):
     greedy = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
     drawn = SamplingParams(temperature=1, seed=5, max_tokens=40, ignore_eos=True)
-    with start(mode, rule=name, verify=verify, max_requests=4) as llm:
+    with start_here(mode, rule=name, verify=verify, max_requests=4) as llm:
         outputs = llm.generate([held_out[0]] * 4, [greedy, drawn, drawn, drawn])
     if verify != "tree":
         assert outputs[0].token_ids == alone.generate(held_out[0], greedy)[0].token_ids
