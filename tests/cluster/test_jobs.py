@@ -1,14 +1,13 @@
-"""Jobs on a real head node: the repository travels, the job joins the cluster, its exit code comes back."""
+"""Jobs on a real cluster: the repository travels, the job joins the cluster, its exit code comes back."""
 
 import json
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from amusd import LLM, SamplingParams
-from tests.cluster.conftest import CORES, ROOT, cluster
+from tests.cluster.conftest import CORES, ROOT
 
 pytestmark = pytest.mark.timeout(600)
 PROMPTS = ["def add(a, b):", "class Queue:", "import os\n"]
@@ -16,13 +15,9 @@ PIN = ("--target-devices", f"cpu:{CORES[0]}", "--draft-devices", f"cpu:{CORES[-1
 
 
 @pytest.fixture(scope="module")
-def dashboard():
-    """The address of a head node that takes jobs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with cluster(include_dashboard=True, dashboard_port=port):
-        yield f"http://127.0.0.1:{port}"
+def dashboard(cluster):
+    """The address that takes jobs."""
+    return f"http://{cluster.webui_url}"
 
 
 def submit(dashboard, *command):

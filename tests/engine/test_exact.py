@@ -3,7 +3,7 @@
 import pytest
 
 from amusd import SamplingParams
-from tests.engine.conftest import start, start_here
+from tests.engine.conftest import start_here
 
 SETTINGS = [
     SamplingParams(temperature=0, max_tokens=60, ignore_eos=True),
@@ -120,7 +120,7 @@ def test_length_ends_a_request_inside_an_accepted_block(asynchronous, held_out):
 
 def test_a_useless_draft_is_not_verified_and_changes_nothing(alone, held_out):
     params = SamplingParams(temperature=1, seed=5, max_tokens=60, ignore_eos=True)
-    with start("async", draft="random", max_requests=1) as llm:
+    with start_here("async", draft="random", max_requests=1) as llm:
         [output] = llm.generate(held_out[0], params)
     assert output.token_ids == alone.generate(held_out[0], params)[0].token_ids
     assert output.metrics.passes >= 59, "hardly a guess was right"
