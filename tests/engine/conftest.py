@@ -1,7 +1,7 @@
 """Whole engines on the packaged pair: real workers and streams, one for all tests here that can share.
 
-A process takes seconds to import torch and transformers. So only what is about processes, and the engines
-that most tests share, have them; others have their workers in this one.
+A process takes seconds to import torch and transformers. So only `asynchronous` and what is about processes
+have them; other engines have their workers in this one.
 """
 
 import contextlib
@@ -46,9 +46,9 @@ def start_here(mode, **options):
             worker = run_worker(spec.payload())
             stack.callback(worker.stop)
             addresses.append(worker.address)
-        target, draft = addresses
+        target, *drafts = addresses
         places = {"launcher": "attached", "target_devices": None, "draft_devices": None}
-        addressed = {"target_address": target, "draft_address": draft}
+        addressed = {"target_address": target, "draft_address": ",".join(drafts) or None}
         yield stack.enter_context(LLM(**settings(mode, options) | places | addressed))
 
 
@@ -61,7 +61,7 @@ def held_out():
 @pytest.fixture(scope="package")
 def alone():
     """The target alone, in bf16."""
-    with start("alone") as llm:
+    with start_here("alone") as llm:
         yield llm
 
 
@@ -82,5 +82,5 @@ def rows():
 @pytest.fixture(scope="package")
 def synchronous():
     """In turns, in bf16."""
-    with start("sync", num_speculative_tokens=3) as llm:
+    with start_here("sync", num_speculative_tokens=3) as llm:
         yield llm

@@ -224,9 +224,9 @@ def test_without_max_tokens_the_output_ends_where_the_model_does():
         assert output.finish_reason == "length"
 
 
-def test_functions_are_refused_by_name_where_the_target_is_another_process(alone):
+def test_functions_are_refused_by_name_where_the_target_is_another_process(asynchronous):
     params = SamplingParams(logits_processors=[lambda ids, scores: scores])
-    for ask in (alone.generate, alone.stream):
+    for ask in (asynchronous.generate, asynchronous.stream):
         with pytest.raises(InputError, match=r"^logits_processors: 1 of them: .*launcher inprocess"):
             ask("x", params)
 
