@@ -213,7 +213,7 @@ def test_siblings_are_emitted_as_often_as_the_rule_says(name):
     assert abs(hits - expected) <= 5 * variance**0.5
 
 
-@pytest.mark.parametrize("name", ["rrs", "rrsw", "kseq"])
+@pytest.mark.parametrize("name", ["rrs", "rrsw"])
 def test_dropping_low_score_siblings_does_not(name):
     assert homogeneity(texts("alone"), texts(name, without_the_least_likely)) < FALSE_ALARM
 
