@@ -59,6 +59,12 @@ def held_out():
 
 
 @pytest.fixture(scope="package")
+def repeating(held_out):
+    """Code to continue, and code to copy: what drafters without a model need."""
+    return [held_out[0], f"{held_out[1]}\n\n\n# The same once more:\n{held_out[1][:120]}"]
+
+
+@pytest.fixture(scope="package")
 def alone():
     """The target alone, in bf16."""
     with start_here("alone") as llm:

@@ -6,12 +6,11 @@ from amusd import SamplingParams
 from tests.engine.conftest import start
 
 
-def test_ray_actors_write_the_bytes_that_the_target_alone_writes(alone, held_out):
+def test_ray_actors_write_the_bytes_that_the_target_alone_writes(alone, repeating):
     params = SamplingParams(temperature=1, seed=3, max_tokens=60, ignore_eos=True)
-    prompts = [held_out[0], f"{held_out[1]}\n\n\n# The same once more:\n{held_out[1][:120]}"]
-    wanted = alone.generate(prompts, params)
+    wanted = alone.generate(repeating, params)
     with start("async", launcher="ray", draft=["demo-large", "prompt-lookup"]) as llm:
-        outputs = llm.generate(prompts, params)
+        outputs = llm.generate(repeating, params)
         pids = [details["pid"] for details in llm.info().values()]
         assert len(set(pids)) == 2
         assert all("ray::" in " ".join(psutil.Process(pid).cmdline()) for pid in pids)
