@@ -15,6 +15,7 @@ from amusd.params import RuleName
 
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
+PolicyName = Literal["goodput", "fixed"]
 LauncherName = Literal["ray", "local", "inprocess", "attached"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
@@ -39,6 +40,7 @@ _REMEDIES: Final = {
     "launcher": f"give one of {', '.join(get_args(LauncherName))}",
     "mode": f"give one of {', '.join(get_args(Mode))}",
     "verify": f"give one of {', '.join(get_args(VerifyName))}",
+    "policy": f"give one of {', '.join(get_args(PolicyName))}",
     "rule": f"give one of {', '.join(get_args(RuleName))}",
     "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
     "dtype": f"give one of {', '.join(get_args(DTypeName))}",
@@ -84,6 +86,8 @@ class EngineConfig(BaseModel):
             compare with: `amusd` (the paper's chain with rollback), `pearl` (pre- and post-verify).
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
             branches as `rows` of their own; or the likeliest `tree`, which is exact up to rounding only.
+        policy: how many of these nodes a pass of `async` takes: as many as give the most tokens per second
+            (`goodput`), or all that there are, up to `num_speculative_tokens` (`fixed`, to compare with).
         rule: how siblings are drawn and accepted (docs/rules.md). `race` and `topk` write the target's own
             bytes; `rejection`, `rrs`, `rrsw`, `kseq` and `spechub` keep its distribution only, and take one
             draft, a model.
@@ -117,6 +121,7 @@ class EngineConfig(BaseModel):
     launcher: LauncherName = "ray"
     mode: Mode = "async"
     verify: VerifyName = "chain"
+    policy: PolicyName = "goodput"
     rule: RuleName = "race"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     dtype: DTypeName = "auto"
@@ -156,6 +161,8 @@ class EngineConfig(BaseModel):
         settled, remarks = _settle_draft_and_mode(values)
         super().__init__(**settled)
         self._check_addresses()
+        if self.policy == "fixed" and self.mode != "async":
+            raise InputError("policy", self.policy, f"mode {self.mode} has its own; drop it, or use async")
         self._remarks = remarks + self._check_rule()
 
     def _check_addresses(self) -> None:

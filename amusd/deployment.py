@@ -53,6 +53,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
     common: dict[str, Any] = {
         "mode": config.mode,
         "verify": config.verify,
+        "policy": config.policy,
         "rule": config.rule,
         "num_speculative_tokens": config.num_speculative_tokens,
         "max_model_len": config.max_model_len,

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from local_server import held_out_prompts, local_server
+from held_out import held_out_prompts
 
 from amusd import LLM, AsyncClient, SamplingParams
+from amusd.bench.load.server import local_server
 
 GROWTH_MAX = 1.05
 KINDS = 48
@@ -142,7 +143,7 @@ def main() -> int:
     limits = ["--max-requests", str(options.max_requests), "--max-queue", str(options.streams)]
     devices = ["--target-devices", target, "--draft-devices", draft, "--draft", "demo-large"]
     with local_server([*limits, *devices], log) as server:
-        record = asyncio.run(soak(f"127.0.0.1:{server.grpc_port}", server.pid, options, wanted))
+        record = asyncio.run(soak(server.address, server.pid, options, wanted))
     print(f"{record.answers} answers, {record.tokens} tokens, {len(record.wrong)} wrong; log: {log}")
     print(percentiles("time to first token", record.first_seconds))
     print(percentiles("time between tokens", record.between_seconds))

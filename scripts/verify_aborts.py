@@ -19,9 +19,10 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
-from local_server import held_out_prompts, local_server
+from held_out import held_out_prompts
 
 from amusd import AbortedError, AsyncClient, SamplingParams
+from amusd.bench.load.server import local_server
 
 FREE_SECONDS_MAX = 60.0
 
@@ -110,7 +111,7 @@ def main() -> int:
     limits = ["--max-requests", str(options.requests), "--max-model-len", "512"]
     log = Path(tempfile.mkdtemp()) / "server.log"
     with local_server([*devices, *limits, "--draft", "demo-large"], log) as server:
-        return asyncio.run(run(f"127.0.0.1:{server.grpc_port}", options.requests))
+        return asyncio.run(run(server.address, options.requests))
 
 
 if __name__ == "__main__":

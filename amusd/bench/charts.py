@@ -89,7 +89,7 @@ def throughput_chart(results: Results, summary: Summary) -> Figure:
         axis.set_xlim(0, 1.45 * longest)
         axis.set_title(f"temperature {temperature:g}", fontsize=10)
         axis.set_xlabel("tokens per second, prefill included")
-        _plain(axis)
+        plain(axis)
         axis.grid(axis="x", color="#dddddd", linewidth=0.7)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
@@ -132,7 +132,7 @@ def temperature_chart(_results: Results, summary: Summary) -> Figure | None:
     axis.set_ylabel("tokens per second, prefill included")
     axis.set_xticks(summary.temperatures)
     axis.set_ylim(bottom=0)
-    _plain(axis)
+    plain(axis)
     axis.grid(color="#dddddd", linewidth=0.7)
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
     return figure
@@ -156,7 +156,7 @@ def cost_chart(results: Results, _summary: Summary) -> Figure | None:
     axis.set_ylabel("milliseconds of one target pass\n(median, bars: middle half)")
     axis.set_ylim(bottom=0)
     axis.set_xlim(left=0)
-    _plain(axis)
+    plain(axis)
     axis.grid(color="#dddddd", linewidth=0.7)
     axis.legend(fontsize=8, frameon=False)
     return figure
@@ -211,7 +211,7 @@ def acceptance_chart(_results: Results, summary: Summary) -> Figure | None:
     right.set_xlabel("rank of the target's token among the draft's candidates")
     right.set_ylabel("share of tokens")
     for axis in (left, right):
-        _plain(axis)
+        plain(axis)
         axis.grid(axis="y", color="#dddddd", linewidth=0.7)
         axis.set_axisbelow(True)
     left.legend(fontsize=7, frameon=False, loc="lower left")
@@ -251,7 +251,8 @@ def _setting(row: Row) -> str:
     return f"({text})" if text else ""
 
 
-def _plain(axis: Any) -> None:
+def plain(axis: Any) -> None:
+    """Leave out what says nothing."""
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     axis.set_axisbelow(True)

@@ -65,7 +65,7 @@ class OurSession:
             temperature=task.temperature, seed=task.seed, max_tokens=task.tokens, ignore_eos=True
         )
         first_seconds, first_tokens, finished = 0.0, 0, None
-        with _kept_on(self._beside):
+        with kept_on(self._beside):
             started = time.perf_counter()
             for chunk in self._llm.stream(task.prompt, params):
                 if not first_tokens and chunk.token_ids:
@@ -106,7 +106,7 @@ class OurSession:
 
 
 @contextmanager
-def _kept_on(cores: tuple[int, ...]) -> Iterator[None]:
+def kept_on(cores: tuple[int, ...]) -> Iterator[None]:
     """Keep the calling thread, which reads the stream, off the target's cores."""
     before = pin_thread(cores)
     try:

@@ -1,5 +1,6 @@
 """What one benchmark runs, checked before anything is started."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +91,7 @@ class BenchSettings:
     def __post_init__(self) -> None:
         for name in _COUNTS:
             if getattr(self, name) < 1:
-                raise InputError(_option(name), getattr(self, name), "give a whole number of 1 or more")
+                raise InputError(option_name(name), getattr(self, name), "give a whole number of 1 or more")
         for temperature in self.temperatures:
             SamplingParams(temperature=temperature)
         if not self.temperatures or sorted(set(self.temperatures)) != list(self.temperatures):
@@ -148,6 +149,19 @@ def read_settings(*, quick: bool = False, **given: Any) -> BenchSettings:
             raise InputError("--draft", "(not given)", remedy)
         if given.get("widen") is None:
             values["widen"] = 0
+    values |= choose_devices(values)
+    return BenchSettings(**{field.name: values[field.name] for field in fields(BenchSettings)})
+
+
+def choose_devices(values: Mapping[str, Any]) -> dict[str, DeviceSpec]:
+    """Where target and draft run, by the names of the settings.
+
+    Args:
+        values: may have these settings, as text.
+
+    Raises:
+        DeviceError: a device does not exist, or two models would share a core.
+    """
     inventory = available()
     named = {
         name: parse_device(values[name], name) if values.get(name) else None
@@ -158,9 +172,9 @@ def read_settings(*, quick: bool = False, **given: Any) -> BenchSettings:
         inventory, 1, target=named["target_devices"], drafts=None if drafts is None else [drafts]
     )
     check_devices(target, [draft], inventory, share_gpu=True)
-    values |= {"target_devices": target, "draft_devices": draft}
-    return BenchSettings(**{field.name: values[field.name] for field in fields(BenchSettings)})
+    return {"target_devices": target, "draft_devices": draft}
 
 
-def _option(name: str) -> str:
+def option_name(name: str) -> str:
+    """A setting as the command line calls it."""
     return f"--{name.replace('_', '-')}"

@@ -43,9 +43,9 @@ def _contenders(results: Results, summary: Summary, temperature: float) -> Table
     rows = [row for row in summary.rows if row.temperature == temperature]
     has_energy = any(row.joules_per_token is not None for row in rows)
     has_share = any(row.share is not None for row in rows)
-    table = _table(f"temperature {temperature:g}: each contender with its best draft")
-    _columns(table, "contender", "devices", "draft", "k")
-    _columns(
+    table = table_of(f"temperature {temperature:g}: each contender with its best draft")
+    add_columns(table, "contender", "devices", "draft", "k")
+    add_columns(
         table,
         "tokens/s",
         "decode\ntokens/s",
@@ -65,16 +65,16 @@ def _contenders(results: Results, summary: Summary, temperature: float) -> Table
             _devices(results, row),
             row.variant.draft or "",
             _k(row),
-            _spread(row.tokens_per_second, 1, summary.repeats),
+            show_spread(row.tokens_per_second, 1, summary.repeats),
             f"{row.decode_tokens_per_second.median:.1f}",
             f"{row.first_ms:.0f}",
-            _number(row.acceptance_rate, 2),
+            number(row.acceptance_rate, 2),
             f"{row.tokens_per_pass:.2f}",
-            _spread(row.over_same, 2, summary.repeats),
-            _spread(row.over_equal, 2, summary.repeats),
+            show_spread(row.over_same, 2, summary.repeats),
+            show_spread(row.over_equal, 2, summary.repeats),
             *([_percent(row.share)] if has_share else []),
             _same_text(row),
-            *([_number(row.joules_per_token, 2)] if has_energy else []),
+            *([number(row.joules_per_token, 2)] if has_energy else []),
         ]
         table.add_row(*cells, style="bold" if row.contender == "async" else "")
     _add_bounds(table, summary, temperature, has_share)
@@ -95,14 +95,14 @@ def _add_bounds(table: Table, summary: Summary, temperature: float, has_share: b
 
 
 def _comparisons(summary: Summary) -> Table:
-    table = _table("ratios, paired by repeat")
-    _columns(table, "what")
-    _columns(table, *(f"temperature {t:g}" for t in summary.temperatures), justify="right")
+    table = table_of("ratios, paired by repeat")
+    add_columns(table, "what")
+    add_columns(table, *(f"temperature {t:g}" for t in summary.temperatures), justify="right")
     for text in dict.fromkeys(item.text for item in summary.comparisons):
         cells = []
         for temperature in summary.temperatures:
             found = [i for i in summary.comparisons if (i.text, i.temperature) == (text, temperature)]
-            cells.append(_spread(found[0].ratio, 2, summary.repeats) if found else "")
+            cells.append(show_spread(found[0].ratio, 2, summary.repeats) if found else "")
         table.add_row(text, *cells)
     return table
 
@@ -110,10 +110,10 @@ def _comparisons(summary: Summary) -> Table:
 def _kinds(results: Results, summary: Summary) -> Table:
     """Tokens/s by kind of prompt."""
     kinds = list(dict.fromkeys(p.kind for p in results.prompts[: results.settings["num_prompts"]]))
-    table = _table("tokens/s by kind of prompt")
-    _columns(table, "contender")
+    table = table_of("tokens/s by kind of prompt")
+    add_columns(table, "contender")
     labels = [f"{kind}\nT={t:g}" for t in summary.temperatures for kind in kinds]
-    _columns(table, *labels, justify="right")
+    add_columns(table, *labels, justify="right")
     for key in dict.fromkeys(row.contender for row in summary.rows):
         cells = []
         for temperature in summary.temperatures:
@@ -123,14 +123,14 @@ def _kinds(results: Results, summary: Summary) -> Table:
                 if (row.contender, row.temperature) == (key, temperature)
                 for kind, speed in row.by_kind.items()
             }
-            cells += [_number(by_kind.get(kind), 1) for kind in kinds]
+            cells += [number(by_kind.get(kind), 1) for kind in kinds]
         table.add_row(escape(key), *cells)
     return table
 
 
 def _sweep(summary: Summary) -> Table:
-    table = _table("every draft")
-    _columns(table, "temperature", "contender", "draft", "k")
+    table = table_of("every draft")
+    add_columns(table, "temperature", "contender", "draft", "k")
     headers = (
         "tokens/s",
         "TAR",
@@ -139,32 +139,32 @@ def _sweep(summary: Summary) -> Table:
         "foreseen\ncorrections",
         "over alone,\nsame target devices",
     )
-    _columns(table, *headers, justify="right")
+    add_columns(table, *headers, justify="right")
     for row in summary.sweep:
         table.add_row(
             f"{row.temperature:g}",
             escape(row.contender),
             row.variant.draft or "",
             _k(row),
-            _spread(row.tokens_per_second, 1, summary.repeats),
-            _number(row.acceptance_rate, 2),
+            show_spread(row.tokens_per_second, 1, summary.repeats),
+            number(row.acceptance_rate, 2),
             f"{row.tokens_per_pass:.2f}",
-            _number(row.overlap, 2),
-            _number(row.foreseen, 2),
-            _spread(row.over_alone, 2, summary.repeats),
+            number(row.overlap, 2),
+            number(row.foreseen, 2),
+            show_spread(row.over_alone, 2, summary.repeats),
         )
     return table
 
 
 def _drafts(summary: Summary) -> Table:
-    table = _table("the drafts, on the target's own text")
-    _columns(table, "temperature", "draft")
-    _columns(table, "step, ms", "alpha", justify="right")
+    table = table_of("the drafts, on the target's own text")
+    add_columns(table, "temperature", "draft")
+    add_columns(table, "step, ms", "alpha", justify="right")
     counts = list(dict.fromkeys(count for row in summary.drafts for count in row.hit_rates))
-    _columns(table, *(f"hit of {count}" for count in counts), justify="right")
+    add_columns(table, *(f"hit of {count}" for count in counts), justify="right")
     for row in summary.drafts:
         hits = [f"{row.hit_rates[count]:.3f}" for count in counts]
-        table.add_row(f"{row.temperature:g}", row.draft, _number(row.step_ms, 2), f"{row.alpha:.3f}", *hits)
+        table.add_row(f"{row.temperature:g}", row.draft, number(row.step_ms, 2), f"{row.alpha:.3f}", *hits)
     return table
 
 
@@ -182,11 +182,13 @@ def _verdict(results: Results, summary: Summary) -> Text:
 # -- cells ---------------------------------------------------------------------------------------
 
 
-def _table(title: str) -> Table:
+def table_of(title: str) -> Table:
+    """An empty table."""
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _columns(table: Table, *headers: str, **options: Any) -> None:
+def add_columns(table: Table, *headers: str, **options: Any) -> None:
+    """Columns with the same options."""
     for header in headers:
         table.add_column(header, **options)
 
@@ -201,7 +203,8 @@ def _k(row: Row) -> str:
     return "" if row.variant.k is None else str(row.variant.k)
 
 
-def _spread(value: Spread | None, digits: int, repeats: int) -> str:
+def show_spread(value: Spread | None, digits: int, repeats: int) -> str:
+    """The median, and the least and greatest where there are several repeats."""
     if value is None:
         return ""
     if repeats < _NEEDS_TWO_REPEATS:
@@ -209,7 +212,8 @@ def _spread(value: Spread | None, digits: int, repeats: int) -> str:
     return f"{value.median:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """So many digits after the point."""
     return "" if value is None else f"{value:.{digits}f}"
 
 

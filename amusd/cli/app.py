@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` and usage 
 A command's `locals()`, taken first, are what it was given.
 """
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -74,6 +75,7 @@ def generate(
     draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
+    policy: options.Policy = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,
@@ -149,6 +151,7 @@ def batch(
     draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
+    policy: options.Policy = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,
@@ -215,6 +218,7 @@ def serve(
     draft_address: options.DraftAddress = None,
     mode: options.Mode = None,
     verify: options.Verify = None,
+    policy: options.Policy = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     speculative_config: serve_options.SpeculativeConfig = None,
@@ -342,7 +346,8 @@ amusd bench --quick
 amusd bench --out results --repeats 5
 amusd bench --contenders transformers,alone,async --temperatures 0 --draft demo-small
 amusd bench --target-devices cpu:0 --draft-devices cpu:1 --prompts question.jsonl
-amusd bench --show results/results.json"""
+amusd bench --show results/results.json
+amusd bench --load --rates 0.5,2,8 --out results"""
 )
 def bench(
     quick: bench_options.Quick = False,
@@ -360,6 +365,12 @@ def bench(
     dtype: options.DType = None,
     target_devices: options.TargetDevices = None,
     draft_devices: options.DraftDevice = None,
+    load: bench_options.Load = False,
+    rates: bench_options.Rates = None,
+    requests: bench_options.Requests = None,
+    arrivals: bench_options.ArrivalKind = None,
+    seconds: bench_options.Seconds = None,
+    max_requests: bench_options.LoadRequests = None,
     out: bench_options.Out = None,
     show: bench_options.ShowAgain = None,
     debug: bench_options.Tracebacks = False,
@@ -369,32 +380,17 @@ def bench(
     All contenders decode the same prompts with the same models, one after the other in rotated order:
     transformers' generate alone and assisted, on the target's devices and on all; llama.cpp where it is
     installed; and every mode of amusd. The tables end with what the measured costs and acceptance allow.
-    Each metric's formula is in benchmarks/README.md. Exits with 1 when a mode of amusd wrote another
-    text than the target alone.
+    Each metric's formula is in benchmarks/README.md. With --load, requests arrive at several rates at a
+    server that decodes many at a time. Exits with 1 when a mode of amusd wrote another text than the target
+    alone.
     """
+    given = locals()
     from amusd.cli import inputs
 
     if show is None:
-        settings = inputs.read_bench(
-            quick=quick,
-            contenders=contenders,
-            temperatures=temperatures,
-            ks=ks,
-            prompts_file=prompts,
-            num_prompts=num_prompts,
-            max_tokens=max_tokens,
-            repeats=repeats,
-            seed=seed,
-            target=target,
-            drafts=tuple(draft) if draft else None,
-            widen=widen,
-            dtype=dtype,
-            target_devices=target_devices,
-            draft_devices=draft_devices,
-            out=out,
-        )
+        settings = inputs.read_load(given) if load else inputs.read_bench(given)
     try:
-        from amusd.cli import bench as command
+        command = import_module("amusd.cli.load_bench" if load else "amusd.cli.bench")
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise

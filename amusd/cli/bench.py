@@ -26,7 +26,7 @@ WIDTH_PIPED = 200  # columns of tables that go to a file or a pipe
 
 def run(settings: BenchSettings) -> int:
     """Run the benchmark; the exit code is 1 where a contender of ours wrote another text."""
-    _prepare_folder(settings.out)
+    prepare_folder(settings.out)
     with ProgressBar() as progress:
         outcome = run_experiment(settings, progress)
     return _show(outcome, settings.out)
@@ -40,7 +40,7 @@ def show_again(file: Path) -> int:
     return _show(Outcome(results, trace), file.parent)
 
 
-def _prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
     """Make the folder of the results.
 
     Raises:
@@ -64,10 +64,15 @@ def _show(outcome: Outcome, folder: Path) -> int:
         (folder / TRACE_FILE).write_text(json.dumps(outcome.trace), encoding="utf-8")
         save(timeline(read_trace(outcome.trace), _title(outcome.results)), folder / TIMELINE_FILE)
         written += [folder / TRACE_FILE, folder / TIMELINE_FILE]
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_PIPED)
+    console = make_console()
     console.print(render(outcome.results, summary))
     console.print(f"\nin {outcome.results.seconds:.0f} s; written: {', '.join(map(str, written))}")
     return 1 if summary.differing else 0
+
+
+def make_console() -> Console:
+    """Where tables are printed."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_PIPED)
 
 
 def _title(results: Results) -> str:

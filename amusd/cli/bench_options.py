@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from amusd.cli.options import MODELS, OUTPUT, flag, option, whole_number
+from amusd.cli.options import MODELS, OUTPUT, flag, number, option, whole_number
 
-_RUNS = "What is run"
+_RUNS, _LOAD = "What is run", "Under load"
 
 Quick = Annotated[
     bool,
@@ -19,7 +19,7 @@ Contenders = Annotated[
         metavar="A,B,...",
         default="all that can run here",
         help="Some of transformers, transformers-assisted, llamacpp, llamacpp-draft, alone, sync, amusd,"
-        " pearl, async.",
+        " pearl, async; under load of fixed, sync, goodput, beside alone.",
     ),
 ]
 Temperatures = Annotated[
@@ -32,7 +32,7 @@ Ks = Annotated[
         _RUNS,
         "--ks",
         metavar="K,K,...",
-        default="1,2,3,5,7,11,15; quick 3,7",
+        default="1,2,3,5,7,11,15; quick 3,7; load 1,3,5,7",
         help="Numbers of drafted tokens that every contender but async is tried with.",
     ),
 ]
@@ -53,7 +53,7 @@ NumPrompts = Annotated[
         "--num-prompts",
         parser=whole_number,
         metavar="N",
-        default="6; quick 3",
+        default="6; quick 3; load 12",
         help="Measured prompts; k is chosen on those that follow.",
     ),
 ]
@@ -64,8 +64,8 @@ BenchTokens = Annotated[
         "--max-tokens",
         parser=whole_number,
         metavar="N",
-        default="200; quick at most 48",
-        help="Length of every output.",
+        default="200; quick at most 48; load 64, quick 32",
+        help="Length of every output; of the longest one under load.",
     ),
 ]
 Repeats = Annotated[
@@ -75,7 +75,7 @@ Repeats = Annotated[
         "--repeats",
         parser=whole_number,
         metavar="N",
-        default="5; quick at most 2",
+        default="5; quick at most 2; load 3, quick 1",
         help="How often everybody is measured, in rotated order.",
     ),
 ]
@@ -104,6 +104,62 @@ BenchWiden = Annotated[
         help="Widen each FFN of the target: it costs more and writes the same text.",
     ),
 ]
+Load = Annotated[
+    bool,
+    flag(
+        _LOAD,
+        "--load",
+        help="Many requests at a time, on servers: alone, fixed (and sync) for each K of --ks, goodput.",
+    ),
+]
+Rates = Annotated[
+    str | None,
+    option(
+        _LOAD,
+        "--rates",
+        metavar="R,R,...",
+        default="0.1, 0.5, 1 and 2 times what the target alone bears",
+        help="Requests per second.",
+    ),
+]
+Requests = Annotated[
+    int | None,
+    option(
+        _LOAD, "--requests", parser=whole_number, metavar="N", default="48; quick 12", help="Most of a run."
+    ),
+]
+ArrivalKind = Annotated[
+    str | None,
+    option(
+        _LOAD,
+        "--arrivals",
+        metavar="poisson|bursts",
+        default="poisson",
+        help="One at a time, or four at once, after exponential gaps.",
+    ),
+]
+Seconds = Annotated[
+    float | None,
+    option(
+        _LOAD,
+        "--seconds",
+        parser=number,
+        metavar="S",
+        default="60; quick 20",
+        help="No request of a run arrives later, and after twice as many the run is ended.",
+    ),
+]
+LoadRequests = Annotated[
+    int | None,
+    option(
+        _LOAD,
+        "--max-requests",
+        parser=whole_number,
+        metavar="N",
+        default="8",
+        help="Requests that a server decodes at a time; the others wait.",
+    ),
+]
 Out = Annotated[
     Path | None,
     option(
@@ -111,7 +167,7 @@ Out = Annotated[
         "--out",
         metavar="FOLDER",
         default="bench-results",
-        help="Where results.json, the pictures and a trace go.",
+        help="Where results.json (load.json), the pictures and a trace or logs go.",
     ),
 ]
 ShowAgain = Annotated[

@@ -5,14 +5,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from amusd.bench.settings import BenchSettings, read_settings
+from amusd.bench.load.settings import LoadSettings, read_load_settings
+from amusd.bench.settings import BenchSettings, option_name, read_settings
 from amusd.config import EngineConfig
 from amusd.errors import InputError
 from amusd.params import SamplingParams
 
 N = TypeVar("N", int, float)
+
+LOAD_ONLY: Final = ("rates", "requests", "arrivals", "seconds", "max_requests")
+_BENCH_PLAIN: Final = (
+    *("quick", "num_prompts", "max_tokens", "repeats", "seed", "target", "widen", "dtype"),
+    *("target_devices", "draft_devices", "out"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +70,43 @@ def read_sampling(options: Mapping[str, Any]) -> SamplingParams:
     return SamplingParams(**{name: given[name] for name in SamplingParams.model_fields if name in given})
 
 
-def read_bench(
-    *, quick: bool, contenders: str | None, temperatures: str | None, ks: str | None, **options: Any
-) -> BenchSettings:
-    """The settings of a benchmark; lists are given as text with commas between.
+def read_bench(options: Mapping[str, Any]) -> BenchSettings:
+    """The settings of a benchmark that a command's options make; lists are given as text with commas between.
 
     Raises:
-        InputError: as `read_settings` does, and for an item of a list that is no number.
+        InputError: as `read_settings` does, for an item of a list that is no number, and for an option that
+            needs --load.
     """
-    return read_settings(
-        quick=quick,
-        contenders=None if contenders is None else tuple(name.strip() for name in contenders.split(",")),
-        temperatures=_numbers("--temperatures", temperatures, float),
-        ks=_numbers("--ks", ks, int),
-        **options,
+    for name in LOAD_ONLY:
+        if options[name] is not None:
+            raise InputError(option_name(name), options[name], "only --load has it; add that, or drop this")
+    return read_settings(**_bench_values(options))
+
+
+def read_load(options: Mapping[str, Any]) -> LoadSettings:
+    """The settings of a load benchmark, likewise.
+
+    Raises:
+        InputError: as `read_load_settings` does, and for an item of a list that is no number.
+    """
+    return read_load_settings(
+        **_bench_values(options),
+        **{name: options[name] for name in LOAD_ONLY if name != "rates"},
+        rates=_numbers("--rates", options["rates"], float),
     )
+
+
+def _bench_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What both kinds of benchmark have, as their settings call it."""
+    contenders = options["contenders"]
+    return {
+        **{name: options[name] for name in _BENCH_PLAIN},
+        "contenders": None if contenders is None else tuple(map(str.strip, contenders.split(","))),
+        "temperatures": _numbers("--temperatures", options["temperatures"], float),
+        "ks": _numbers("--ks", options["ks"], int),
+        "prompts_file": options["prompts"],
+        "drafts": tuple(options["draft"]) if options["draft"] else None,
+    }
 
 
 def _numbers(option: str, text: str | None, kind: type[N]) -> tuple[N, ...] | None:

@@ -169,6 +169,16 @@ Verify = Annotated[
         help="Verify the likeliest chain, branches as rows, or a tree, exact up to rounding.",
     ),
 ]
+Policy = Annotated[
+    str | None,
+    option(
+        _DECODING,
+        "--policy",
+        metavar="goodput|fixed",
+        default="goodput",
+        help="Verify as many drafted tokens as pay, in tokens per second; or all there are, to compare.",
+    ),
+]
 Rule = Annotated[
     str | None,
     option(

@@ -58,6 +58,7 @@ def target(
     trust_remote_code: options.TrustRemoteCode = False,
     mode: options.Mode = None,
     verify: options.Verify = None,
+    policy: options.Policy = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,

@@ -1,7 +1,11 @@
-"""Policies that take a fixed number of nodes: the target alone, turns, the paper's chain, PEARL's phases."""
+"""Policies that take a fixed number of nodes: the target alone, turns, the paper's chain, PEARL's phases.
+
+And `async` with a fixed width, to tell what choosing the width is worth.
+"""
 
 from collections.abc import Mapping, Sequence
 
+from amusd.policies.adaptive import AdaptiveVerify
 from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import DrafterId, RequestId
 
@@ -109,3 +113,11 @@ class PearlVerify(FixedVerify):
         """A request is over."""
         super().forget(request)
         self._flowing.discard(request)
+
+
+class FixedWidth(AdaptiveVerify):
+    """Drafts and waits as `async` does, but takes every node there is, up to `nodes_max`, at any load."""
+
+    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
+        """All nodes there are, up to `nodes_max`."""
+        return {request: min(len(chain), self.nodes_max) for request, chain in reaches.items()}

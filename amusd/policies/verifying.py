@@ -13,7 +13,7 @@ from typing import Protocol
 from amusd.errors import InputError
 from amusd.policies.adaptive import AdaptiveVerify
 from amusd.policies.costs import CostCurve
-from amusd.policies.fixed import FixedVerify, PearlVerify
+from amusd.policies.fixed import FixedVerify, FixedWidth, PearlVerify
 from amusd.speculation.messages import DrafterId, RequestId
 
 MODES = ("alone", "sync", "async", "amusd", "pearl")
@@ -69,13 +69,14 @@ class VerifyPolicy(Protocol):
         """A request is over."""
 
 
-def verify_policy(mode: str, num_speculative_tokens: int) -> VerifyPolicy:
+def verify_policy(mode: str, num_speculative_tokens: int, policy: str = "goodput") -> VerifyPolicy:
     """The policy of a mode.
 
     Args:
         mode: "alone", "sync", "async", and for comparison "amusd" (arXiv 2410.17375) and "pearl" (arXiv
             2408.11850).
         num_speculative_tokens: most nodes of a request in one pass.
+        policy: of `async`: "goodput", or "fixed", which takes all nodes that there are.
 
     Raises:
         InputError: another mode.
@@ -91,6 +92,6 @@ def verify_policy(mode: str, num_speculative_tokens: int) -> VerifyPolicy:
         case "pearl":
             return PearlVerify(count, SYNC_PATIENCE_SECONDS)
         case "async":
-            return AdaptiveVerify(count)
+            return FixedWidth(count) if policy == "fixed" else AdaptiveVerify(count)
         case _:
             raise InputError("mode", mode, f"a target worker knows {', '.join(MODES)}")

@@ -144,7 +144,8 @@ async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: Loo
         details["summary"] = "; ".join([details["summary"], *lookups.describe()])
         return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits), lookups
 
-    engine = TargetEngine(build, verify_policy(mode, count), options["verify"], recorder, device.cores)
+    policy = verify_policy(mode, count, options["policy"])
+    engine = TargetEngine(build, policy, options["verify"], recorder, device.cores)
     services = {
         "amusd.rpc.v1.Target": lambda s: target_pb2_grpc.add_TargetServicer_to_server(
             TargetServicer(engine), s

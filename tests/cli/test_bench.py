@@ -8,6 +8,8 @@ import pytest
 from amusd.bench.experiment import Outcome
 from amusd.bench.results import digest_of
 from amusd.cli import main
+from tests.bench.load.recorded import recorded as recorded_load
+from tests.bench.load.recorded import request, run
 from tests.bench.recorded import recorded
 
 
@@ -51,6 +53,26 @@ def test_options_become_settings(benchmark):
     assert settings.repeats == 3
 
 
+def test_options_become_settings_of_a_load(monkeypatch, tmp_path):
+    given = []
+
+    def pretend(settings, progress):
+        given.append(settings)
+        return recorded_load()
+
+    monkeypatch.setattr("amusd.cli.load_bench.run_load", pretend)
+    options = ["--rates", "0.5,8", "--arrivals", "bursts", "--requests", "5", "--seconds", "2.5"]
+    assert main(["bench", "--load", "--draft", "demo-small", *options, "--out", str(tmp_path)]) == 0
+    assert (given[0].rates, given[0].arrivals, given[0].requests) == ((0.5, 8.0), "bursts", 5)
+    assert (given[0].draft, given[0].seconds, given[0].max_requests) == ("demo-small", 2.5, 8)
+    shown = ["bench", "--load", "--show", str(tmp_path / "load.json")]
+    assert main(shown) == 0
+    results = recorded_load()
+    results.runs[0] = run("alone", 0.5, requests=(request(exact=False),))
+    results.write(tmp_path / "load.json")
+    assert main(shown) == 1
+
+
 def test_a_run_prints_its_tables_and_progress_and_succeeds(benchmark, capsys):
     code, _ = benchmark(recorded())
     output, error = capsys.readouterr()
@@ -76,6 +98,10 @@ def test_another_text_of_ours_fails_after_everything_was_written(benchmark, tmp_
         (["--temperatures", "0,warm"], "--temperatures: 0,warm: give numbers with commas between"),
         (["--ks", "1,2.5"], "--ks: 1,2.5: give whole numbers with commas between"),
         (["--repeats", "0"], "--repeats: 0"),
+        (["--rates", "1"], "--rates: 1: only --load has it"),
+        (["--load", "--rates", "1,fast"], "--rates: 1,fast: give numbers with commas between"),
+        (["--load", "--contenders", "pearl"], "--contenders: pearl"),
+        (["--load", "--show", "missing.json"], "results: missing.json: cannot be read"),
         (["--show", "missing.json"], "results: missing.json: cannot be read"),
         (["--nonsense"], "see amusd bench --help"),
     ],

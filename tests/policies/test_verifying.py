@@ -116,6 +116,21 @@ def test_fixed_policies_take_what_there_is(mode, chains, widths):
     assert verify_policy(mode, 7).widths(chains) == widths
 
 
+def test_a_fixed_width_takes_nodes_that_do_not_pay_and_never_more_than_it_may():
+    policy = verify_policy("async", 3, "fixed")
+    policy.costs = CostCurve({1: 1.0, 64: 64.0}, 1)
+    chains = {1: [0.5] * 9, 2: [1e-6], 3: []}
+    assert policy.widths(chains) == {1: 3, 2: 1, 3: 0}
+    pays = async_policy(3, seconds={1: 1.0, 64: 64.0}, multiple=1)
+    assert pays.widths(chains) == {1: 0, 2: 0, 3: 0}
+
+
+def test_a_fixed_width_waits_as_long_as_a_chosen_one():
+    policy = verify_policy("async", 7, "fixed")
+    policy.costs = CostCurve(ZEN5)
+    assert deadline(policy, {1: []}, now=5.0) == deadline(async_policy(), {1: []}, now=5.0) > 5.0
+
+
 def test_pearl_verifies_blocks_while_they_are_accepted_whole():
     policy = verify_policy("pearl", 4)
     chain = {1: [0.9] * 6}

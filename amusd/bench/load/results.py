@@ -1,0 +1,119 @@
+"""Everything that one load benchmark measured, its JSON form, and what is made of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from amusd.bench.load.jobs import Job
+from amusd.bench.load.measures import Comparison, Measures, compare, measure
+from amusd.bench.load.runs import Request, Run
+from amusd.bench.load.settings import ALONE
+from amusd.bench.results import PromptFacts
+from amusd.errors import InputError
+
+FORMAT: Final = "load 1"
+JUDGED: Final = "goodput"
+"""The contender that is compared with the best of the others."""
+
+
+@dataclass(slots=True)
+class LoadResults:
+    """One load benchmark.
+
+    Args:
+        settings: `LoadSettings.to_dict`.
+        machine: `machine_facts`.
+        contenders: the options of each one's server, by key.
+        prompts: as they were used; job.prompt is an index.
+        jobs: in the order of arrival; request.job is an index.
+        rates: that were offered, ascending.
+        capacity: requests per second of the target alone with all of them at once; None where the rates were
+            given.
+        exact: whether the target's self-check says that its passes agree bit for bit here.
+        seconds: how long all of it took.
+    """
+
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    contenders: dict[str, tuple[str, ...]]
+    prompts: list[PromptFacts]
+    jobs: list[Job]
+    rates: tuple[float, ...] = ()
+    capacity: float | None = None
+    exact: bool = True
+    runs: list[Run] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def measures(self) -> list[Measures]:
+        """Of every rate and contender that ran."""
+        return [
+            measure(runs, self._runs(ALONE, rate))
+            for rate in self.rates
+            for key in self.contenders
+            if (runs := self._runs(key, rate))
+        ]
+
+    def comparisons(self, measures: Sequence[Measures]) -> list[Comparison]:
+        """`goodput` against the best of the others at each rate, where both ran."""
+        found = []
+        for ours in measures:
+            others = [item for item in measures if item.rate == ours.rate and item is not ours]
+            if ours.contender == JUDGED and (comparison := compare(ours, others)) is not None:
+                found.append(comparison)
+        return found
+
+    def different(self) -> list[str]:
+        """The contenders of which an answer differed from that of the target alone."""
+        return [
+            key
+            for key in self.contenders
+            if any(r.exact is False for run in self.runs if run.contender == key for r in run.requests)
+        ]
+
+    def _runs(self, key: str, rate: float) -> list[Run]:
+        found = [run for run in self.runs if (run.contender, run.rate) == (key, rate)]
+        return sorted(found, key=lambda run: run.repeat)
+
+    def write(self, path: Path) -> None:
+        """Write the JSON file, with what was made of the runs beside them."""
+        measures = self.measures()
+        made = {"measures": measures, "comparisons": self.comparisons(measures)}
+        plain = {name: [asdict(item) for item in items] for name, items in made.items()}
+        text = json.dumps({"format": FORMAT, **asdict(self), **plain}, indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            InputError: it is of another format.
+        """
+        if values.get("format") != FORMAT:
+            raise InputError("format", values.get("format"), f"--load --show reads the format {FORMAT}")
+        plain: dict[str, Any] = {name: value for name, value in values.items() if name in cls.__slots__}
+        plain |= {
+            "contenders": {key: tuple(options) for key, options in values["contenders"].items()},
+            "prompts": [PromptFacts(**item) for item in values["prompts"]],
+            "jobs": [Job(**item) for item in values["jobs"]],
+            "rates": tuple(values["rates"]),
+            "runs": [
+                Run(**run | {"requests": tuple(Request(**item) for item in run["requests"])})
+                for run in values["runs"]
+            ],
+        }
+        return cls(**plain)
+
+
+def read_load_results(path: Path) -> LoadResults:
+    """Read a results file.
+
+    Raises:
+        InputError: it cannot be read as one.
+    """
+    try:
+        return LoadResults.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError("results", str(path), f"cannot be read: {error}") from None

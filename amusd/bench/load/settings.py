@@ -1,0 +1,165 @@
+"""What one load benchmark runs, checked before anything is started."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from amusd.bench.load.arrivals import Arrivals
+from amusd.bench.settings import SEED_DEFAULT, choose_devices, option_name
+from amusd.config import EMBEDDED_MODEL, SPECULATIVE_TOKENS_MAX, EngineConfig, is_lookup
+from amusd.devices import DeviceSpec
+from amusd.errors import InputError
+from amusd.params import SamplingParams
+
+ALONE: Final = "alone"
+NAMES: Final = (ALONE, "fixed", "sync", "goodput")
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "target": EMBEDDED_MODEL,
+    "draft": "demo-large",
+    "dtype": "auto",
+    "widen": 12288,
+    "temperatures": (0.0, 1.0),
+    "prompts_file": None,
+    "num_prompts": 12,
+    "max_tokens": 64,
+    "contenders": (ALONE, "fixed", "goodput"),
+    "ks": (1, 3, 5, 7),
+    "rates": (),
+    "requests": 48,
+    "arrivals": "poisson",
+    "seconds": 60.0,
+    "repeats": 3,
+    "max_requests": 8,
+    "seed": SEED_DEFAULT,
+    "out": Path("bench-results"),
+}
+_QUICK: Final[dict[str, Any]] = {
+    "widen": 4096,
+    "max_tokens": 32,
+    "ks": (3, 7),
+    "requests": 12,
+    "seconds": 20.0,
+    "repeats": 1,
+}
+_COUNTS: Final = ("num_prompts", "max_tokens", "requests", "repeats", "max_requests")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """One load benchmark.
+
+    Args:
+        target, draft, dtype, widen, max_requests: as `EngineConfig` takes them; one draft model.
+        temperatures: the requests take turns at them.
+        prompts_file: JSON Lines, None for the embedded prompts.
+        num_prompts: in the mix.
+        max_tokens: of the longest answer; the shortest has half as many.
+        contenders: names; the target alone always takes part.
+        ks: the fixed numbers of verified tokens that are tried.
+        rates: requests per second, ascending; empty takes multiples of what the target alone can bear.
+        requests: most of a run.
+        arrivals: how they come.
+        seconds: none arrives later, and twice as many after the first the run is ended.
+        repeats: how often each contender is measured at each rate.
+        seed: of arrivals, mix and order.
+        out: folder of the results.
+        target_devices, draft_devices: where the models run.
+
+    Raises:
+        InputError: naming the option.
+    """
+
+    target: str
+    draft: str
+    dtype: str
+    widen: int
+    temperatures: tuple[float, ...]
+    prompts_file: Path | None
+    num_prompts: int
+    max_tokens: int
+    contenders: tuple[str, ...]
+    ks: tuple[int, ...]
+    rates: tuple[float, ...]
+    requests: int
+    arrivals: Arrivals
+    seconds: float
+    repeats: int
+    max_requests: int
+    seed: int
+    out: Path
+    target_devices: DeviceSpec
+    draft_devices: DeviceSpec
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise InputError(option_name(name), getattr(self, name), "give a whole number of 1 or more")
+        if not 0 < self.seconds < float("inf"):
+            raise InputError("--seconds", self.seconds, "give a number above 0")
+        for temperature in self.temperatures:
+            SamplingParams(temperature=temperature)
+        if not all(0 < rate < float("inf") for rate in self.rates) or sorted(set(self.rates)) != list(
+            self.rates
+        ):
+            given = ",".join(f"{rate:g}" for rate in self.rates)
+            raise InputError(
+                "--rates", given, "give different numbers above 0 in ascending order, such as 0.5,2,8"
+            )
+        if self.arrivals not in get_args(Arrivals):
+            raise InputError("--arrivals", self.arrivals, f"give one of {', '.join(get_args(Arrivals))}")
+        for name in self.contenders:
+            if name not in NAMES:
+                remedy = f"there is no such contender under load; choose from {', '.join(NAMES)}"
+                raise InputError("--contenders", name, remedy)
+        for k in self.ks:
+            if not 1 <= k <= SPECULATIVE_TOKENS_MAX:
+                raise InputError("--ks", k, f"give whole numbers from 1 to {SPECULATIVE_TOKENS_MAX}")
+        if is_lookup(self.draft) or self.draft == "none":
+            raise InputError("--draft", self.draft, "under load the draft is a model; name one")
+        EngineConfig(
+            target=self.target,
+            draft=self.draft,
+            dtype=self.dtype,
+            widen=self.widen,
+            max_requests=self.max_requests,
+        )
+
+    @property
+    def shares_gpu(self) -> bool:
+        """Whether both models run on one GPU."""
+        return bool(set(self.target_devices.parts) & set(self.draft_devices.parts))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values by name."""
+        plain = {"prompts_file": self.prompts_file and str(self.prompts_file), "out": str(self.out)}
+        devices = {name: str(getattr(self, name)) for name in ("target_devices", "draft_devices")}
+        return asdict(self) | plain | devices
+
+
+def read_load_settings(
+    *, quick: bool = False, drafts: tuple[str, ...] | None = None, **given: Any
+) -> LoadSettings:
+    """Settings from what was given; the rest are the defaults, or those of `--quick`.
+
+    Args:
+        drafts: one of them, or None for the default.
+        given: fields of `LoadSettings`, others are passed over; None means not given. Devices may be text.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if drafts is not None and len(drafts) != 1:
+        raise InputError("--draft", ", ".join(drafts), "under load there is one draft; name it once")
+    values = _DEFAULTS | (_QUICK if quick else {})
+    values |= {name: value for name, value in given.items() if value is not None}
+    if drafts is not None:
+        values["draft"] = drafts[0]
+    if values["target"] != EMBEDDED_MODEL:
+        if drafts is None:
+            remedy = f"name a small model with the tokenizer of {values['target']}"
+            raise InputError("--draft", "(not given)", remedy)
+        if given.get("widen") is None:
+            values["widen"] = 0
+    values |= choose_devices(values)
+    return LoadSettings(**{field.name: values[field.name] for field in fields(LoadSettings)})

@@ -1,0 +1,34 @@
+"""`amusd bench --load`: runs the contenders under load, prints the tables, writes the files."""
+
+from pathlib import Path
+
+from amusd.bench.load.charts import write_charts
+from amusd.bench.load.experiment import run_load
+from amusd.bench.load.results import LoadResults, read_load_results
+from amusd.bench.load.settings import LoadSettings
+from amusd.bench.load.tables import render
+from amusd.cli.bench import ProgressBar, make_console, prepare_folder
+
+RESULTS_FILE = "load.json"
+
+
+def run(settings: LoadSettings) -> int:
+    """Run the benchmark; the exit code is 1 where an answer was not that of the target alone."""
+    prepare_folder(settings.out)
+    with ProgressBar() as progress:
+        results = run_load(settings, progress)
+    return _show(results, settings.out)
+
+
+def show_again(file: Path) -> int:
+    """Make tables and pictures of an earlier run's JSON again, beside it."""
+    return _show(read_load_results(file), file.parent)
+
+
+def _show(results: LoadResults, folder: Path) -> int:
+    results.write(folder / RESULTS_FILE)
+    written = [folder / RESULTS_FILE, *write_charts(results, folder)]
+    console = make_console()
+    console.print(render(results))
+    console.print(f"\nin {results.seconds:.0f} s; written: {', '.join(map(str, written))}")
+    return 1 if results.different() else 0
