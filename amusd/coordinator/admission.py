@@ -44,7 +44,7 @@ def check_request(
         remedy = "functions do not travel: use launcher inprocess, where the target runs in this process"
         raise InputError("logits_processors", f"{len(params.logits_processors)} of them", remedy)
     if params.rule in RULES_WITH_Q and params.rule != rule:
-        remedy = f"this engine draws by {rule}: start one with that rule, or ask for race or topk"
+        remedy = f"this engine draws by {rule}: ask for race or topk, or start one with rule {params.rule}"
         raise InputError("rule", params.rule, remedy)
     _check_choice(params)
 

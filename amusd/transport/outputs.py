@@ -65,8 +65,8 @@ def chunk_to_wire(chunk: Chunk) -> inference_pb2.Chunk:
     """The inverse of ``chunk_from_wire``."""
     return inference_pb2.Chunk(
         token_ids=chunk.token_ids,
-        origins=map(ORIGINS.index, chunk.origins),
-        spans=[inference_pb2.Span(text=text, origin=ORIGINS.index(origin)) for text, origin in chunk.spans],
+        origins=[origin.upper() for origin in chunk.origins],
+        spans=[inference_pb2.Span(text=text, origin=origin.upper()) for text, origin in chunk.spans],
         finished=None if chunk.finished is None else output_to_wire(chunk.finished),
         index=chunk.index,
         logprobs=_logprobs_to_wire(chunk.logprobs),

@@ -79,8 +79,10 @@ class LoadResults:
     def write(self, path: Path) -> None:
         """Write the JSON file, with what was made of the runs beside them."""
         measures = self.measures()
-        made = {"measures": measures, "comparisons": self.comparisons(measures)}
-        plain = {name: [asdict(item) for item in items] for name, items in made.items()}
+        plain = {
+            "measures": [asdict(item) for item in measures],
+            "comparisons": [asdict(item) for item in self.comparisons(measures)],
+        }
         text = json.dumps({"format": FORMAT, **asdict(self), **plain}, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
 
