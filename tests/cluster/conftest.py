@@ -17,7 +17,8 @@ NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
 
 @pytest.fixture(scope="package")
 def cluster():
-    """Two nodes, the head taking jobs. Whatever their daemons started is gone afterwards."""
+    """A head node that takes jobs. Whatever its daemons, and those of nodes that are added, started is gone
+    afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         # A job's `python` is this one, and finds the package by its working directory alone.
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -26,8 +27,6 @@ def cluster():
         before = set(psutil.Process().children(recursive=True))
         started = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": True})
         try:
-            started.add_node(**NODE)
-            started.wait_for_nodes()
             yield started
         finally:
             if ray.is_initialized():

@@ -8,7 +8,6 @@ import ray
 
 from amusd.launchers.ray_metrics import RayMetrics
 from amusd.serving.metrics import ServerMetrics
-from tests.cluster.conftest import cluster
 
 pytestmark = pytest.mark.timeout(300)
 SECONDS_MAX = 60.0
@@ -23,12 +22,12 @@ def values(text, name):
     return [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{")]
 
 
-def test_counters_and_gauges_of_a_server_are_among_rays_metrics():
+def test_counters_and_gauges_of_a_server_are_among_rays_metrics(cluster):
     metrics = ServerMetrics("demo")
-    with cluster() as started:
-        ray.init(address=started.address)
-        told = RayMetrics()
-        port = ray.nodes()[0]["MetricsExportPort"]
+    ray.init(address=cluster.address)
+    try:
+        told, here = RayMetrics(), ray.get_runtime_context().get_node_id()
+        [port] = [node["MetricsExportPort"] for node in ray.nodes() if node["NodeID"] == here]
         for prompt in (3, 4):
             metrics.on_admitted(prompt)
             metrics.running.set(prompt)
@@ -40,5 +39,7 @@ def test_counters_and_gauges_of_a_server_are_among_rays_metrics():
         ):
             time.sleep(0.5)
             found = exported(port)
+    finally:
+        ray.shutdown()
     assert values(found, "ray_vllm_prompt_tokens_total") == [7]
     assert values(found, "ray_vllm_num_requests_running") == [4]

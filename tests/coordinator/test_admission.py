@@ -61,5 +61,7 @@ def test_functions_are_taken_only_in_the_process_that_calls_them():
 def test_a_request_may_ask_for_the_engine_s_rule_or_for_one_that_writes_the_target_s_bytes(engine_rule):
     for rule in (None, "race", "topk", engine_rule):
         check(engine_rule=engine_rule, rule=rule)
-    with pytest.raises(InputError, match=rf"^rule: kseq: this engine draws by {engine_rule}: start one with"):
+    with pytest.raises(
+        InputError, match=rf"^rule: kseq: this engine draws by {engine_rule}: ask for race or topk, or"
+    ):
         check(engine_rule=engine_rule, rule="kseq")
