@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from amusd.devices import parse_device
 from amusd.errors import InputError
+from amusd.params import RuleName
 
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
 PolicyName = Literal["goodput", "fixed"]
-RuleName = Literal["race", "topk", "rejection", "rrs", "rrsw", "kseq", "spechub"]
 LauncherName = Literal["ray", "local", "inprocess", "attached"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 

@@ -8,7 +8,7 @@ from amusd.speculation.messages import RequestId
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request as the coordinator opens it, on the target and on every drafter alike."""
+    """A request as the coordinator opens it, on the target and on every drafter that may guess for it."""
 
     request: RequestId
     tokens: tuple[int, ...]  # the prompt, then what has been delivered so far
@@ -18,3 +18,4 @@ class Order:
     seed: int
     sample_index: int
     params: SamplingParams
+    speculative: bool = True  # False: it is decoded without drafts, looked-up ones too

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from amusd.logprobs import Logprob
+from amusd.speculation.messages import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +131,16 @@ def joined(outputs: Iterable[RequestOutput]) -> RequestOutput:
 class Chunk:
     """What one commit added to a stream.
 
-    ``spans`` cuts ``text`` into runs, each with True where an accepted draft token wrote it.
+    ``origins`` says of each token who wrote it: "accepted" an accepted draft, "own" the target itself,
+    "foreseen" the target where a branch held its token already; ``spans`` cuts ``text`` into runs by them.
     ``finished`` comes with the last chunk of each output, ``index`` says of which of `n` outputs a chunk is.
     ``logprobs`` are those of ``token_ids``, where they were asked for.
     """
 
     text: str
     token_ids: tuple[int, ...]
-    drafted: tuple[bool, ...]
-    spans: tuple[tuple[str, bool], ...]
+    origins: tuple[Origin, ...]
+    spans: tuple[tuple[str, Origin], ...]
     finished: RequestOutput | None = None
     index: int = 0
     logprobs: list[dict[int, Logprob]] | None = None

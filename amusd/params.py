@@ -1,17 +1,18 @@
 """How the tokens of a request are chosen, when it ends, and what comes back with it.
 
-Names and defaults are vLLM's; `typical_p` and `bad_words_ids` are transformers'. Everything is checked when
-the object is made, and only there: whoever holds a `SamplingParams` holds a valid one. What needs the
-vocabulary (token ids that a model has) is checked where the vocabulary is known.
+Names and defaults are vLLM's; `typical_p` and `bad_words_ids` are transformers', `rule` is ours. Everything
+is checked when the object is made, and only there: whoever holds a `SamplingParams` holds a valid one. What
+needs the vocabulary (token ids that a model has) is checked where the vocabulary is known.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from amusd.errors import InputError
 
+RuleName = Literal["race", "topk", "rejection", "rrs", "rrsw", "kseq", "spechub"]
 SEED_LIMIT: Final = 2**63
 TOKENS_MAX: Final = 2**31 - 1
 STOP_STRINGS_MAX: Final = 16
@@ -53,6 +54,7 @@ _REMEDIES: Final = {
     "bad_words_ids": f"give at most {2 * BAD_WORDS_MAX} lists of token ids, whole numbers of 0 or more",
     "logprobs": _LOGPROBS,
     "prompt_logprobs": _LOGPROBS,
+    "rule": f"give one of {', '.join(get_args(RuleName))}, or none for the engine's own",
     "logits_processors": "give a list of functions from token ids [1, length] and scores [1, vocabulary] to"
     " scores, as transformers has them",
 }
@@ -116,6 +118,8 @@ class SamplingParams(BaseModel):
         logprobs: most likely tokens whose log-probabilities come back for each output token, beside its own;
             they are the model's, before temperature, penalties and bans.
         prompt_logprobs: the same for each token of the prompt.
+        rule: how drafts are drawn and accepted (docs/rules.md): `race` or `topk`, which write the target's
+            own bytes whatever the engine's rule is; or that one, which None means too.
         logits_processors: Python functions as transformers has them, each a pure function of the token ids
             before a row and its scores; only where the target runs in this process (launcher `inprocess`).
 
@@ -159,6 +163,7 @@ class SamplingParams(BaseModel):
     ] = ()
     logprobs: LogprobCount | None = None
     prompt_logprobs: LogprobCount | None = None
+    rule: RuleName | None = None
     logits_processors: Annotated[tuple[PythonProcessor, ...], BeforeValidator(_as_tuple)] = ()
 
     def __init__(self, **values: Any) -> None:

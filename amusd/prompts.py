@@ -126,6 +126,7 @@ class PromptReader:
             params,
             vocabulary_size=self.vocabulary_size,
             length_max=self.length_max,
+            rule=self.config.rule,
             positions=self._positions,
             in_process=self.config.launcher == "inprocess",
         )

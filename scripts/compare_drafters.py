@@ -162,6 +162,7 @@ def main() -> int:
     )
     parser.add_argument("--prompts", type=int, default=3, help="in one repeat of one table")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--temperatures", nargs="+", type=float, default=list(TEMPERATURES))
     parser.add_argument("--tokens", type=int, default=120, help="of output per prompt")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--widen", type=int, default=12288)
@@ -171,7 +172,7 @@ def main() -> int:
     parser.add_argument("--num-speculative-tokens", type=int, default=7)
     options = parser.parse_args()
     texts = [json.loads(line)["prompt"] for line in PROMPTS_FILE.read_text(encoding="utf-8").splitlines()]
-    cells = [(kind, temperature) for kind in options.kinds for temperature in TEMPERATURES]
+    cells = [(kind, temperature) for kind in options.kinds for temperature in options.temperatures]
     size, different = options.prompts * options.repeats, 0
     if len(cells) * size > len(texts):
         parser.error(f"{len(cells)} tables of {size} prompts are more than the {len(texts)} that there are")

@@ -4,8 +4,9 @@ from typing import Any, get_args
 
 import pytest
 
-from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q, EngineConfig, RuleName
+from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q, EngineConfig
 from amusd.errors import DeviceError, InputError
+from amusd.params import RuleName
 from amusd.sampling.rules import RULES
 
 

@@ -92,6 +92,7 @@ BAD = [
     ("logprobs", LOGPROBS_MAX + 1),
     ("prompt_logprobs", -1),
     ("prompt_logprobs", 1.0),
+    ("rule", "hub"),
     ("logits_processors", [3]),
 ]
 

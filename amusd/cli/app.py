@@ -103,7 +103,8 @@ def generate(
 ) -> None:
     """Continue a prompt with the target's own text.
 
-    In a terminal it streams, accepted draft tokens green, the target's own bold.
+    In a terminal it streams, accepted draft tokens green, the target's own bold, cyan where a branch
+    held them already.
     Elsewhere the text goes to the standard output, the summary to standard error.
     """
     given = locals()

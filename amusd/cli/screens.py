@@ -17,8 +17,13 @@ from rich.text import Text
 
 from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q
 from amusd.outputs import Chunk, DrafterMetrics, RequestOutput
+from amusd.speculation.messages import Origin
 
-DRAFTED_STYLE, OWN_STYLE = Style(color="green"), Style(bold=True)
+STYLES: dict[Origin, Style] = {
+    "accepted": Style(color="green"),
+    "own": Style(bold=True),
+    "foreseen": Style(bold=True, color="cyan"),
+}
 
 # What a model writes must not drive the terminal: control characters other than tab and newline.
 _CONTROLS = [code for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"]
@@ -128,13 +133,13 @@ class TerminalScreen:
     def show(self, chunk: Chunk) -> None:
         """Write each run of text in the style of who wrote it."""
         self._streaming = True
-        for text, drafted in chunk.spans:
-            self._text.file.write(self._styled(text.translate(_HARMLESS), drafted))
+        for text, origin in chunk.spans:
+            self._text.file.write(self._styled(text.translate(_HARMLESS), origin))
         self._text.file.flush()
 
-    def _styled(self, text: str, drafted: bool) -> str:
+    def _styled(self, text: str, origin: Origin) -> str:
         """Text with its control sequences; rich's own printing would expand tabs by the wrong column."""
-        style = DRAFTED_STYLE if drafted else OWN_STYLE
+        style = STYLES[origin]
         if self._text.no_color:
             style = style.without_color
         return style.render(text, color_system=ColorSystem.STANDARD if self._text.color_system else None)
@@ -149,7 +154,11 @@ class TerminalScreen:
         self._side.print()
         if not self._alone:
             legend = Text.assemble(
-                ("accepted draft tokens", DRAFTED_STYLE), ", ", ("the target's own", OWN_STYLE)
+                ("accepted draft tokens", STYLES["accepted"]),
+                ", ",
+                ("the target's own", STYLES["own"]),
+                ", ",
+                ("its own that a branch held", STYLES["foreseen"]),
             )
             self._side.print(legend)
         self._side.print(table)

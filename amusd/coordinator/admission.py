@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from amusd.config import RULES_WITH_Q
 from amusd.errors import InputError
 from amusd.params import SamplingParams
 
@@ -12,6 +13,7 @@ def check_request(
     *,
     vocabulary_size: int,
     length_max: int,
+    rule: str,
     positions: int | None = None,
     in_process: bool = False,
 ) -> None:
@@ -20,6 +22,7 @@ def check_request(
     Args:
         tokens: of the prompt.
         length_max: most tokens of prompt and output together.
+        rule: the engine's.
         positions: most that the model has, for the remedy; None where it is not known.
         in_process: whether the target runs in this process, where alone it can call Python functions.
 
@@ -40,6 +43,9 @@ def check_request(
     if params.logits_processors and not in_process:
         remedy = "functions do not travel: use launcher inprocess, where the target runs in this process"
         raise InputError("logits_processors", f"{len(params.logits_processors)} of them", remedy)
+    if params.rule in RULES_WITH_Q and params.rule != rule:
+        remedy = f"this engine draws by {rule}: ask for race or topk, or start one with rule {params.rule}"
+        raise InputError("rule", params.rule, remedy)
     _check_choice(params)
 
 

@@ -7,8 +7,9 @@ from amusd.coordinator.live import LiveRequest
 from amusd.coordinator.text import TextStream
 from amusd.logprobs import Logprob, RowLogprobs, named_logprobs
 from amusd.outputs import Chunk, RequestMetrics, RequestOutput
+from amusd.speculation.messages import Origin
 
-Span = tuple[str, bool]
+Span = tuple[str, Origin]
 
 
 class Answer:
@@ -35,25 +36,25 @@ class Answer:
         self._logprobs: list[dict[int, Logprob]] | None = None if params.logprobs is None else []
         self._cumulative = 0.0
         self._spans: list[Span] = []  # of the chunk at hand
-        self._fresh: list[tuple[int, bool]] = []  # likewise
+        self._fresh: list[tuple[int, Origin]] = []  # likewise
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the text."""
         return self._text.stopped
 
-    def add(self, fresh: Sequence[tuple[int, bool]]) -> None:
-        """Take committed tokens, each with whether it was an accepted draft, up to the end of the text."""
+    def add(self, fresh: Sequence[tuple[int, Origin]]) -> None:
+        """Take committed tokens, each with its origin, up to the end of the text."""
         order = self._request.order
-        for token, drafted in fresh:
+        for token, origin in fresh:
             self.tokens.append(token)
-            self._fresh.append((token, drafted))
+            self._fresh.append((token, origin))
             if self._logprobs is not None:
                 row = self._request.logprobs.pop(order.prompt_length + len(self.tokens) - 1)
                 self._cumulative += row.logprobs[0]
                 self._logprobs.append(self._named(row))
             if token not in order.end_tokens or order.params.include_stop_str_in_output:
-                self._spans += self._text.push(token, drafted)
+                self._spans += self._text.push(token, origin)
             if self._text.stopped:
                 return
 
@@ -68,7 +69,7 @@ class Answer:
         return Chunk(
             text="".join(text for text, _ in spans),
             token_ids=tuple(token for token, _ in fresh),
-            drafted=tuple(drafted for _, drafted in fresh),
+            origins=tuple(origin for _, origin in fresh),
             spans=tuple(spans),
             finished=finished,
             index=self._request.order.sample_index,

@@ -22,6 +22,7 @@ from amusd.errors import AmusdError, WorkerError
 from amusd.orders import Order
 from amusd.outputs import Chunk, RequestMetrics
 from amusd.params import SEED_LIMIT, ProcessorsOf, SamplingParams
+from amusd.rpc.v1 import target_pb2
 from amusd.speculation.ledger import Ledger
 from amusd.speculation.messages import RequestId
 from amusd.tracing import Track
@@ -41,6 +42,7 @@ class Facts:
     vocabulary_size: int
     length_max: int  # prompt and output of one request, in tokens
     end_tokens: frozenset[int]
+    rule: str
 
 
 class Coordinator:
@@ -101,7 +103,10 @@ class Coordinator:
             raise WorkerError("the target accepted a connection but does not answer: see its log")
         details = json.loads(info.details)
         self.facts = Facts(
-            details["vocabulary_size"], details["max_model_len"], frozenset(details["end_tokens"])
+            details["vocabulary_size"],
+            details["max_model_len"],
+            frozenset(details["end_tokens"]),
+            details["rule"],
         )
         for draft in self.drafts:
             with suppress(TimeoutError):
@@ -129,6 +134,10 @@ class Coordinator:
             if (counts := await session.occupancy(INFO_TIMEOUT_SECONDS)) is not None:
                 found[session.name] = counts
         return found
+
+    async def trees(self, nodes_max: int) -> Sequence[target_pb2.Tree]:
+        """The speculation tree of each request that the target decodes, its `nodes_max` likeliest nodes."""
+        return await self.target.trees(nodes_max)
 
     async def info(self) -> dict[str, Any]:
         """Each worker that answers, by name: role, device, process id, round trip, model details."""
@@ -170,19 +179,20 @@ class Coordinator:
         self.check(tokens, params)
         seed = params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT)
         others = params.model_copy(update={"prompt_logprobs": None})
-        orders = [self._order(tokens, others if index else params, seed, index) for index in range(params.n)]
-        outputs = [self._stream_one(prompt, order, speculative) for order in orders]
+        orders = [
+            self._order(tokens, others if index else params, seed, index, speculative)
+            for index in range(params.n)
+        ]
+        outputs = [self._stream_one(prompt, order) for order in orders]
         async with aclosing(merge(outputs) if params.n > 1 else outputs[0]) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _stream_one(
-        self, prompt: str | None, order: Order, speculative: bool
-    ) -> AsyncGenerator[Chunk, None]:
+    async def _stream_one(self, prompt: str | None, order: Order) -> AsyncGenerator[Chunk, None]:
         """One of a request's outputs."""
         arrived_ns = time.monotonic_ns()
         async with self._places:
-            request = self._open(order, arrived_ns, speculative)
+            request = self._open(order, arrived_ns)
             identity = request.order.request
             try:
                 async for chunk in self._follow(request, prompt):
@@ -205,10 +215,13 @@ class Coordinator:
             params,
             vocabulary_size=self.facts.vocabulary_size,
             length_max=self.facts.length_max,
+            rule=self.facts.rule,
             in_process=self._processors is not None,
         )
 
-    def _order(self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int) -> Order:
+    def _order(
+        self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int, speculative: bool
+    ) -> Order:
         ends = frozenset(params.stop_token_ids)
         room = self.facts.length_max - len(tokens)
         return Order(
@@ -220,18 +233,19 @@ class Coordinator:
             seed=seed,
             sample_index=index,
             params=params,
+            speculative=speculative,
         )
 
-    def _open(self, order: Order, arrived_ns: int, speculative: bool) -> LiveRequest:
+    def _open(self, order: Order, arrived_ns: int) -> LiveRequest:
         if self._failure is not None:
             raise self._failure
-        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns, speculative)
+        request = LiveRequest(order, Ledger(order.request, order.tokens), arrived_ns)
         if self._processors is not None:
             self._processors[order.request] = order.params.logits_processors
         self._live[order.request] = request
         for session in self.sessions:
             session.open(request)
-        for draft in self.drafts if speculative else ():
+        for draft in self.drafts if order.speculative else ():
             if (absence := draft.absence()) is not None:
                 request.note(f"{draft.name} {absence} at the start")
         return request
@@ -261,7 +275,7 @@ class Coordinator:
                     await request.next()
 
     async def _measure(self, request: LiveRequest, output_length: int) -> RequestMetrics:
-        traced = self._traced and request.speculative and bool(self.drafts)
+        traced = self._traced and request.order.speculative and bool(self.drafts)
         target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
         names = self._drafter_names()
         return request_metrics(request, output_length, target, drafts, names, traced=self._traced)

@@ -9,6 +9,7 @@ from amusd.errors import AmusdError
 from amusd.logprobs import RowLogprobs
 from amusd.orders import Order
 from amusd.speculation.ledger import Ledger
+from amusd.speculation.messages import Origin
 
 
 @dataclass(slots=True)
@@ -18,7 +19,6 @@ class LiveRequest:
     order: Order
     ledger: Ledger
     arrived_ns: int = field(default_factory=time.monotonic_ns)  # before it waited for a place
-    speculative: bool = True  # whether drafters are told of it
     started_ns: int = field(default_factory=time.monotonic_ns)
     first_commit_ns: int | None = None
     last_commit_ns: int | None = None
@@ -27,7 +27,7 @@ class LiveRequest:
     notes: list[str] = field(default_factory=list)
     logprobs: dict[int, RowLogprobs] = field(default_factory=dict)  # by position, where they are wanted
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _fresh: list[tuple[int, bool]] = field(default_factory=list)
+    _fresh: list[tuple[int, Origin]] = field(default_factory=list)
     _error: AmusdError | None = None
 
     @property
@@ -40,8 +40,8 @@ class LiveRequest:
         """Whether the last commit and its statistics are here."""
         return self.ledger.final is not None and self.statistics is not None
 
-    def add(self, fresh: list[tuple[int, bool]]) -> None:
-        """New tokens, each with whether it was an accepted draft."""
+    def add(self, fresh: list[tuple[int, Origin]]) -> None:
+        """New tokens, each with its origin."""
         now = time.monotonic_ns()
         if fresh:
             self.first_commit_ns = self.first_commit_ns or now
@@ -59,7 +59,7 @@ class LiveRequest:
         if text not in self.notes:
             self.notes.append(text)
 
-    async def next(self) -> list[tuple[int, bool]]:
+    async def next(self) -> list[tuple[int, Origin]]:
         """The tokens since the last call; waits for some, or for the end.
 
         Raises:

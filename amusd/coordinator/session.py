@@ -129,14 +129,14 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         if self._channel is None:
             return None
         stub = common_pb2_grpc.WorkerStub(self._channel)
-        return await _answer(stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds))
+        return await answered(stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds))
 
     async def occupancy(self, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> dict[str, int] | None:
         """What live requests hold in the worker, or None when it does not answer in time."""
         if self._channel is None:
             return None
         stub = common_pb2_grpc.WorkerStub(self._channel)
-        reply = await _answer(stub.Occupancy(common_pb2.OccupancyRequest(), timeout=timeout_seconds))
+        reply = await answered(stub.Occupancy(common_pb2.OccupancyRequest(), timeout=timeout_seconds))
         return None if reply is None else dict(reply.counts)
 
     async def _measure_clock(self) -> None:
@@ -162,7 +162,7 @@ class WorkerSession(ABC, Generic[Command, Reply]):
             return empty
         request = common_pb2.TraceRequest(since_ns=max(0, since_ns + self._clock_offset_ns))
         stub = common_pb2_grpc.WorkerStub(self._channel)
-        reply = await _answer(stub.Trace(request, timeout=TRACE_TIMEOUT_SECONDS))
+        reply = await answered(stub.Trace(request, timeout=TRACE_TIMEOUT_SECONDS))
         if reply is None:
             return empty
         events = (Event(*row).shifted(self._clock_offset_ns) for row in unpack(reply.events, self.name))
@@ -185,7 +185,7 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         """The stream is gone; another attempt follows."""
 
 
-async def _answer(call: Awaitable[Reply]) -> Reply | None:
+async def answered(call: Awaitable[Reply]) -> Reply | None:
     """The reply, or None if the worker did not answer."""
     try:
         return await call

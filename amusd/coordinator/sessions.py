@@ -1,13 +1,13 @@
 """What the streams to a target and to a drafter mean to the coordinator."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import grpc.aio
 
 from amusd.coordinator.live import LiveRequest
-from amusd.coordinator.session import PROBE_SECONDS, WorkerSession
+from amusd.coordinator.session import PROBE_SECONDS, PROBE_TIMEOUT_SECONDS, WorkerSession, answered
 from amusd.errors import AmusdError, InputError, WorkerError
 from amusd.rpc.v1 import common_pb2, draft_pb2, draft_pb2_grpc, target_pb2, target_pb2_grpc
 from amusd.speculation.messages import Commit, RequestId
@@ -44,6 +44,15 @@ class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEve
     ) -> grpc.aio.StreamStreamCall[target_pb2.TargetCommand, target_pb2.TargetEvent]:
         """Start the control stream."""
         return target_pb2_grpc.TargetStub(channel).Control(commands)
+
+    async def trees(self, nodes_max: int) -> Sequence[target_pb2.Tree]:
+        """The speculation trees of the moment; none when the target does not answer in time."""
+        if self._channel is None:
+            return ()
+        stub = target_pb2_grpc.TargetStub(self._channel)
+        request = target_pb2.TreesRequest(nodes_max=nodes_max)
+        reply = await answered(stub.Trees(request, timeout=PROBE_TIMEOUT_SECONDS))
+        return () if reply is None else reply.trees
 
     def open(self, request: LiveRequest) -> None:
         """Ask the target to work on a request."""
@@ -95,7 +104,7 @@ class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEve
         if delivery.have is not None:
             have = common_pb2.Have(request=delivery.have.request, length=delivery.have.length)
             self.tell(target_pb2.TargetCommand(have=have))
-        request.add(list(zip(delivery.tokens, delivery.drafted, strict=True)))
+        request.add(list(zip(delivery.tokens, delivery.origins, strict=True)))
 
     def on_lost(self, reason: str) -> None:
         """Say so in every live request; the next welcome opens them again."""
@@ -150,7 +159,7 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
 
     def open(self, request: LiveRequest) -> None:
         """Ask the drafter to draft for a request, unless it is to be decoded without drafts."""
-        if not request.speculative:
+        if not request.order.speculative:
             return
         self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from amusd.coordinator.detokenizer import Detokenizer
+from amusd.speculation.messages import Origin
 
 
 class TextStream:
@@ -36,7 +37,7 @@ class TextStream:
         self._unchecked_tokens = min_tokens  # still to come
         self._unchecked = 0  # characters that no stop string may end in
         self._decoded = ""
-        self._held: list[tuple[str, bool]] = []  # pieces not released yet, with their origin
+        self._held: list[tuple[str, Origin]] = []  # pieces not released yet, with their origin
         self.text = ""
         self.stopped_by: str | None = None
 
@@ -45,7 +46,7 @@ class TextStream:
         """Whether a stop string was found: no more tokens are wanted."""
         return self.stopped_by is not None
 
-    def push(self, token: int, drafted: bool) -> list[tuple[str, bool]]:
+    def push(self, token: int, origin: Origin) -> list[tuple[str, Origin]]:
         """Add a token; returns the pieces of text that are final now, each with its origin."""
         piece = self._detokenizer.push(token)
         if self._unchecked_tokens:
@@ -53,21 +54,21 @@ class TextStream:
             self._unchecked += len(piece)
         if not piece:
             return []
-        return self._add(piece, drafted)
+        return self._add(piece, origin)
 
-    def finish(self) -> list[tuple[str, bool]]:
+    def finish(self) -> list[tuple[str, Origin]]:
         """No more tokens: releases what was held, and the replacement for an unfinished character."""
         if self.stopped:
             return []
         rest = self._detokenizer.finish()
         if rest:
             self._decoded += rest
-            self._held.append((rest, False))
+            self._held.append((rest, "own"))
         return self._release(len(self._decoded) - len(self.text))
 
-    def _add(self, piece: str, drafted: bool) -> list[tuple[str, bool]]:
+    def _add(self, piece: str, origin: Origin) -> list[tuple[str, Origin]]:
         self._decoded += piece
-        self._held.append((piece, drafted))
+        self._held.append((piece, origin))
         found = self._find_stop()
         if found is None:
             return self._release(len(self._decoded) - len(self.text) - self._may_be_stop())
@@ -92,15 +93,15 @@ class TextStream:
                 return count
         return 0
 
-    def _release(self, count: int) -> list[tuple[str, bool]]:
+    def _release(self, count: int) -> list[tuple[str, Origin]]:
         """Move the first ``count`` held characters to the text."""
         released = []
         while count > 0:
-            piece, drafted = self._held.pop(0)
+            piece, origin = self._held.pop(0)
             part = piece[:count]
             if len(part) < len(piece):
-                self._held.insert(0, (piece[count:], drafted))
-            released.append((part, drafted))
+                self._held.insert(0, (piece[count:], origin))
+            released.append((part, origin))
             self.text += part
             count -= len(part)
         return released

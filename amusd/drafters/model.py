@@ -33,7 +33,7 @@ class _Request:
     slot: int
     log: list[int]
     sampler: RowSampler
-    greedy: bool
+    draws: bool  # whether its siblings are drawn by a rule that has to tell of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ class ModelDrafter:
     Args:
         cells: of the model's runner, with a scratch cell for each node of a request's window.
         vocabulary_size: tokens that the target knows; no other is ever proposed.
-        rule: `race` or `topk`, which draw with the target's noise or without any.
+        rule: `race` or `topk`, which draw with the target's noise or without any; a request may ask for the
+            other.
     """
 
     def __init__(self, cells: DraftCells, vocabulary_size: int, rule: Rule | None = None) -> None:
@@ -115,6 +116,7 @@ class ModelDrafter:
         if len(tokens) > self.length_max:
             remedy = f"the draft holds {self.length_max} positions; it cannot help with this request"
             raise InputError("prompt", f"{len(tokens)} tokens", remedy)
+        rule = self._rule if params.rule is None else rules.get(params.rule)
         sampler = RowSampler(
             params,
             seed=seed,
@@ -123,10 +125,10 @@ class ModelDrafter:
             sample_index=sample_index,
             device=self._cells.runner.loaded.device,
             end_tokens=end_tokens,
-            noiseless=self._rule.name == "topk",
+            noiseless=rule.name == "topk",
         )
         slot = self._cells.open(tokens)
-        self._requests[request] = _Request(slot, list(tokens), sampler, params.greedy)
+        self._requests[request] = _Request(slot, list(tokens), sampler, rule.needs_q and not params.greedy)
         self._cells.catch_up(slot)
 
     def close(self, request: RequestId) -> None:
@@ -198,7 +200,8 @@ class DrawingModelDrafter(ModelDrafter):
     """The same for a rule that needs the law that its siblings were drawn from.
 
     It draws with noise of its own, new for every node: neither what the target emits nor whether another
-    node is drafted may depend on it. At temperature 0 it guesses as with `race`, and nothing is to be told.
+    node is drafted may depend on it. At temperature 0, and for a request that asks for `race` or `topk`,
+    nothing is drawn and nothing is to be told.
 
     Args:
         seed: of that noise, which is no request's; None takes one from the machine.
@@ -216,11 +219,11 @@ class DrawingModelDrafter(ModelDrafter):
         """Siblings by the rule below each node, in one forward over all requests."""
         found: dict[int, Drawn] = {}
         for part in self._forward(items):
-            if part.request.greedy:
-                drawn = [Drawn(candidates, None) for candidates in self._first(part)]
-            else:
+            if part.request.draws:
                 laws = part.request.sampler.probabilities(part.rows, part.positions, part.prefixes)
                 drawn = [self._draw(law, item.count) for law, item in zip(laws, part.items, strict=True)]
+            else:
+                drawn = [Drawn(candidates, None) for candidates in self._first(part)]
             found |= dict(zip(part.places, drawn, strict=True))
         return [found[place] for place in range(len(items))]
 

@@ -24,7 +24,7 @@ class CompletionAnswers:
         model: as clients call it.
         echoed: what the answers to each prompt begin with; empty for none.
         n: outputs of each prompt.
-        spans: whether pieces cut their text into runs, each with whether an accepted draft wrote it.
+        spans: whether pieces cut their text into runs, each with who wrote it.
     """
 
     identity: str

@@ -41,6 +41,7 @@ from amusd.serving.streams import CLIENT_LEFT_STATUS, ClientLeft, EventStream, w
 
 BODY_BYTES_MAX: Final = 8 << 20
 TIMELINE_SECONDS: Final = 2.0
+TREE_NODES_MAX: Final = 24
 PAGE: Final = Path(__file__).parent / "page.html"
 
 
@@ -129,7 +130,7 @@ class HttpFront:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"))
 
     async def timeline(self) -> Response:
-        """What each device did in the last seconds: slices of time, in seconds before now."""
+        """What each device did in the last seconds, in seconds before now, and the trees of the moment."""
         now_ns = time.monotonic_ns()
         since_ns = now_ns - int(TIMELINE_SECONDS * 1e9)
         target, drafters = await self.desk.coordinator.tracks(since_ns)
@@ -148,7 +149,16 @@ class HttpFront:
             }
             for track in (target, *drafters)
         ]
-        return Json({"seconds": TIMELINE_SECONDS, "tracks": tracks})
+        trees = [
+            {
+                "text": self.intake.decode([tree.token]),
+                "guesses": [
+                    [self.intake.decode([guess.token]), guess.parent, guess.reach] for guess in tree.guesses
+                ],
+            }
+            for tree in await self.desk.coordinator.trees(TREE_NODES_MAX)
+        ]
+        return Json({"seconds": TIMELINE_SECONDS, "tracks": tracks, "trees": trees})
 
     async def models(self) -> Response:
         """The one model that is served."""
@@ -304,10 +314,6 @@ async def _read(request: Request) -> Any:
 
 async def _first(events: AsyncGenerator[dict[str, Any], None]) -> list[dict[str, Any]]:
     return [await anext(events)]
-
-
-def _seconds(nanoseconds: int) -> float:
-    return nanoseconds / 1e9
 
 
 def _identity(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,6 +15,9 @@ from prometheus_client import (
 )
 
 from amusd.outputs import RequestMetrics
+
+if TYPE_CHECKING:
+    from amusd.launchers.ray_metrics import RayMetrics
 
 CONTENT_TYPE: Final = exposition.CONTENT_TYPE_LATEST
 _SECONDS: Final = (
@@ -111,6 +114,15 @@ class ServerMetrics:
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""
         return bytes(generate_latest(self._registry))
+
+    def repeat(self, to: "RayMetrics") -> None:
+        """Tell Ray every gauge and counter; histograms stay here, for what they saw is not kept."""
+        for family in self._registry.collect():
+            for sample in family.samples:
+                if family.type == "gauge":
+                    to.gauge(sample.name, family.documentation, sample.labels, sample.value)
+                elif family.type == "counter":
+                    to.counter(sample.name, family.documentation, sample.labels, sample.value)
 
     def take_totals(self) -> Totals:
         """The counts since the last call."""

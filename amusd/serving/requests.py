@@ -89,7 +89,7 @@ class CompletionBody(_Body):
         | Annotated[list[TokenIds], Field(fail_fast=True)]
     )
     echo: bool | None = None
-    spans: bool | None = Field(None, description="pieces of a stream tell which text drafts wrote")
+    spans: bool | None = Field(None, description="pieces of a stream tell who wrote which text")
 
 
 class ChatBody(_Body):

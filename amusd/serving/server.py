@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -37,6 +37,9 @@ from amusd.serving.metrics import ServerMetrics
 from amusd.serving.settings import ServerConfig
 from amusd.serving.statistics import Statistics
 from amusd.transport.server import start_server
+
+if TYPE_CHECKING:
+    from amusd.launchers.ray_metrics import RayMetrics
 
 T = TypeVar("T")
 FAILURE_POLL_SECONDS: Final = 0.5
@@ -161,7 +164,7 @@ class Server:
             WorkerError: the engine has failed for good.
         """
         coordinator = self._desk.coordinator
-        statistics = Statistics(self._desk, coordinator, self._config.statistics_seconds)
+        statistics = Statistics(self._desk, coordinator, self._config.statistics_seconds, self._ray_metrics())
         looking = asyncio.create_task(statistics.run())
         try:
             while not self._ending.is_set():
@@ -172,6 +175,13 @@ class Server:
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+
+    def _ray_metrics(self) -> "RayMetrics | None":
+        if self._reader.config.launcher != "ray":
+            return None
+        from amusd.launchers.ray_metrics import RayMetrics
+
+        return RayMetrics()
 
     async def _describe(self) -> str:
         """About the server, as JSON."""

@@ -3,20 +3,29 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from amusd.coordinator.coordinator import Coordinator
 from amusd.serving.desk import FrontDesk
 from amusd.serving.logs import LOGGER, log
 from amusd.tracing import committed_drafts, overlap_ns
 
+if TYPE_CHECKING:
+    from amusd.launchers.ray_metrics import RayMetrics
+
 
 @dataclass(slots=True)
 class Statistics:
-    """Looks every so many seconds, and is silent while nothing happens."""
+    """Looks every so many seconds, and is silent while nothing happens.
+
+    Attributes:
+        ray: is told all counters and gauges, where Ray runs.
+    """
 
     desk: FrontDesk
     coordinator: Coordinator
     period_seconds: float
+    ray: "RayMetrics | None" = None
     _since_ns: int = field(default_factory=time.monotonic_ns)
 
     async def run(self) -> None:
@@ -25,6 +34,8 @@ class Statistics:
             await asyncio.sleep(self.period_seconds)
             try:
                 await self.look()
+                if self.ray is not None:
+                    self.desk.metrics.repeat(self.ray)
             except Exception:  # noqa: BLE001 - said in the log, and tried again
                 LOGGER.exception("statistics failed on a defect")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from amusd.errors import ProtocolError
 from amusd.speculation.log import CommitLog, GapError
-from amusd.speculation.messages import Commit, Final, Have, RequestId
+from amusd.speculation.messages import Commit, Final, Have, Origin, RequestId
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Delivery:
 
     Attributes:
         tokens: new tokens for the client.
-        drafted: for each of them, whether it was an accepted draft token.
+        origins: of each of them.
         final: why the request ended with them, or None.
         have: what to tell the target if the commit left a gap, else None.
     """
 
     tokens: tuple[int, ...] = ()
-    drafted: tuple[bool, ...] = ()
+    origins: tuple[Origin, ...] = ()
     final: Final | None = None
     have: Have | None = None
 
@@ -74,7 +74,7 @@ class Ledger:
         if commit.final is not None:
             self._check_end(commit)
             self._log.finish(commit.final)
-        return Delivery(new, commit.drafted[len(commit.drafted) - len(new) :], commit.final)
+        return Delivery(new, commit.origins[len(commit.origins) - len(new) :], commit.final)
 
     def reopen(self) -> tuple[int, ...]:
         """Retire the target incarnation that spoke last; returns the tokens to open the request with."""

@@ -81,6 +81,8 @@ class Links:
         link = self._links[drafter] = Attachment(hello.incarnation)
         link.closes.update(request for request in hello.lengths if request in self._ended)
         for request, state in self._requests.items():
+            if not state.speculative:
+                continue
             length = state.log.length
             cursor = min(hello.lengths.get(request, length), length)
             link.lanes[request] = Lane(cursor, known=request in hello.lengths)
@@ -97,16 +99,17 @@ class Links:
             self._requests[request].tree.prune_unaliased()
 
     def open(self, request: RequestId, *, again: bool) -> None:
-        """Let every drafter take part in a request that was just opened.
+        """Let every drafter take part in a request that was just opened, if it is speculative.
 
         One that is opened `again` after its Close is left alone on the present links: frames of its
         earlier life may still be on their way.
         """
-        for link in self._links.values():
+        state = self._requests[request]
+        for link in self._links.values() if state.speculative else ():
             if again:
                 link.shunned.add(request)
             else:
-                link.lanes[request] = Lane(self._requests[request].log.length)
+                link.lanes[request] = Lane(state.log.length)
 
     def forget(self, request: RequestId) -> None:
         """Owe a Close to every drafter that knows of a request, and to no other: debts stay bounded."""

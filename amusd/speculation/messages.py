@@ -10,12 +10,16 @@ Laws:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NewType
+from typing import Literal, NewType, get_args
 
 RequestId = NewType("RequestId", int)
 NodeId = NewType("NodeId", int)
 DrafterId = NewType("DrafterId", int)
 Final = Literal["stop", "length", "abort"]
+Origin = Literal["own", "accepted", "foreseen"]
+"""Who wrote a token: the target itself, a draft whose token it accepted, or the target where the tree held
+its token all the same."""
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
 
 def prefix_parent(length: int) -> int:
@@ -102,7 +106,7 @@ class Commit:
 
     Attributes:
         incarnation: the target incarnation that decided them.
-        drafted: for each token, whether it was an accepted draft token (else the target's own).
+        origins: of each token.
         final: why the request ended with the last of these tokens, or None while it goes on.
     """
 
@@ -110,7 +114,7 @@ class Commit:
     incarnation: int
     start: int
     tokens: tuple[int, ...]
-    drafted: tuple[bool, ...]
+    origins: tuple[Origin, ...]
     final: Final | None
 
 

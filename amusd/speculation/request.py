@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from amusd.speculation.attachment import Lane
 from amusd.speculation.log import CommitLog
-from amusd.speculation.messages import Commit, DrafterId, Final, Node, NodeId, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Final, Node, NodeId, Origin, RequestId
 from amusd.speculation.stats import RequestStats
 from amusd.speculation.tree import Advance, SpeculationTree, TreeNode
 
@@ -41,17 +41,21 @@ class TargetRequest:
     """State of one request; the endpoint drives it.
 
     Attributes:
-        drafted: [log length] whether each token was an accepted draft token of this incarnation.
+        origins: [log length] of each token; what another incarnation wrote, and the prompt, count as its own.
         length_max: the length, prompt included, at which the request ends.
+        speculative: whether anybody may guess for it.
         feed_cursor: how much of the log the coordinator was handed.
         feed_done: whether it was handed the end as well.
     """
 
-    def __init__(self, tokens: Sequence[int], length_max: int, end_tokens: frozenset[int]) -> None:
+    def __init__(
+        self, tokens: Sequence[int], length_max: int, end_tokens: frozenset[int], *, speculative: bool = True
+    ) -> None:
         self.log = CommitLog(tokens)
         self.tree = SpeculationTree(self.log.length, self.log.last)
-        self.drafted = [False] * self.log.length
+        self.origins: list[Origin] = ["own"] * self.log.length
         self.length_max = length_max
+        self.speculative = speculative
         self.end_tokens = end_tokens
         self.feed_cursor = self.log.length
         self.feed_done = False
@@ -59,8 +63,8 @@ class TargetRequest:
 
     @property
     def room(self) -> int:
-        """How many draft tokens in a row can be of use: a pass adds one token of its own."""
-        return max(0, self.length_max - 1 - self.log.length)
+        """How many draft tokens in a row can be of use, if any: a pass adds one token of its own."""
+        return max(0, self.length_max - 1 - self.log.length) if self.speculative else 0
 
     def end_at_open(self, prompt_length: int) -> Final | None:
         """Return why a request that was just opened is over already, or None."""
@@ -121,8 +125,8 @@ class TargetRequest:
         """
         stats = self.stats
         self.log.append(self.log.length, emitted)
-        self.drafted.extend(index < accepted for index in range(len(emitted)))
         advance = self.tree.advance(emitted)
+        self.origins += ["accepted"] * accepted
         stats.corrections += corrected and accepted < len(emitted)
         stats.count_depths(accepted, corrected and accepted < len(emitted))
         stats.passes += 1
@@ -131,9 +135,11 @@ class TargetRequest:
         stats.accepted += accepted
         stats.rollbacks += advance.rolled_back
         stats.dropped_nodes += len(advance.dropped)
-        if accepted < len(emitted) and advance.kept[-1] is not None:
-            stats.foreseen_corrections += corrected
-            stats.foreseen_bonuses += not corrected
+        if accepted < len(emitted):
+            foreseen = advance.kept[-1] is not None
+            self.origins.append("foreseen" if foreseen else "own")
+            stats.foreseen_corrections += foreseen and corrected
+            stats.foreseen_bonuses += foreseen and not corrected
         return advance
 
     def guesses(self, emitted: Sequence[int]) -> list[Guess]:
@@ -152,8 +158,8 @@ class TargetRequest:
 
     def commit_from(self, request: RequestId, incarnation: int, start: int) -> Commit:
         """Return everything from position `start` on as one message."""
-        drafted = tuple(self.drafted[start:])
-        return Commit(request, incarnation, start, self.log.since(start), drafted, self.log.final)
+        origins = tuple(self.origins[start:])
+        return Commit(request, incarnation, start, self.log.since(start), origins, self.log.final)
 
 
 def _claims(siblings: Sequence[TreeNode], token: int) -> list[Guess]:

@@ -45,7 +45,6 @@ class Verified:
     Attributes:
         accepted_rows: the committed draft rows, from the root down (row 0, the root, is not listed).
         emitted: the committed tokens: those of the accepted rows, then at most one of the target's own.
-        drafted: for each of them, whether it was an accepted draft token.
         rolled_back: whether the commit left the tree.
         guesses: what the drafters had guessed below the committed tokens, and what was right.
         final: why the request ended, or None.
@@ -53,7 +52,6 @@ class Verified:
 
     accepted_rows: tuple[int, ...]
     emitted: tuple[int, ...]
-    drafted: tuple[bool, ...]
     rolled_back: bool
     guesses: tuple[Guess, ...]
     final: Final | None
@@ -79,6 +77,8 @@ class TargetEndpoint:
         prompt_length: int,
         length_max: int,
         end_tokens: frozenset[int],
+        *,
+        speculative: bool = True,
     ) -> bool:
         """Open a request at prompt plus delivered tokens; returns whether it is new and wants a prefill.
 
@@ -88,6 +88,7 @@ class TargetEndpoint:
         Args:
             length_max: the length, prompt included, at which the request ends.
             end_tokens: tokens that end it; the end token is committed.
+            speculative: False: no drafter takes part in it, and no guess is of use.
 
         Raises:
             ProtocolError: the tokens contradict the log, or no token can come.
@@ -100,7 +101,9 @@ class TargetEndpoint:
             return False
         if not 1 <= prompt_length <= len(tokens):
             raise ProtocolError(f"coordinator: a prompt of {prompt_length} among {len(tokens)} tokens")
-        opened = self._requests[request] = TargetRequest(tokens, length_max, end_tokens)
+        opened = self._requests[request] = TargetRequest(
+            tokens, length_max, end_tokens, speculative=speculative
+        )
         self._links.open(request, again=self._ended.pop(request, None) is not None)
         final = opened.end_at_open(prompt_length)
         if final is not None:
@@ -225,7 +228,7 @@ class TargetEndpoint:
         return self._requests[request].stats
 
     def room(self, request: RequestId) -> int:
-        """Return how many draft tokens in a row can still be of use: a pass adds one token of its own."""
+        """Return how many draft tokens in a row can still be of use; see `TargetRequest.room`."""
         return self._requests[request].room
 
     def chain(self, request: RequestId, nodes_max: int) -> list[TreeNode]:
@@ -266,8 +269,7 @@ class TargetEndpoint:
         self._links.follow(request, advance.kept, advance.dropped)
         if final is not None:
             self._finish(request, state, final)
-        drafted = tuple(index < len(accepted) for index in range(len(emitted)))
-        return Verified(accepted, emitted, drafted, advance.rolled_back, guesses, final)
+        return Verified(accepted, emitted, advance.rolled_back, guesses, final)
 
     # Inside.
 

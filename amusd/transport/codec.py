@@ -16,6 +16,7 @@ from amusd.errors import ProtocolError
 from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import common_pb2, target_pb2
 from amusd.speculation.messages import (
+    ORIGINS,
     Attached,
     Close,
     Commit,
@@ -213,7 +214,7 @@ def decode_target(frame: target_pb2.TargetFrame) -> list[TargetMessage]:
 
 
 def encode_commits(commits: Sequence[Commit]) -> bytes:
-    """Columns: requests, incarnations, starts, counts, finals, tokens, drafted (0 or 1)."""
+    """Columns: requests, incarnations, starts, counts, finals, tokens, origins (places in `ORIGINS`)."""
     return pack(
         [
             [commit.request for commit in commits],
@@ -222,7 +223,7 @@ def encode_commits(commits: Sequence[Commit]) -> bytes:
             [len(commit.tokens) for commit in commits],
             [commit.final for commit in commits],
             [token for commit in commits for token in commit.tokens],
-            [int(drafted) for commit in commits for drafted in commit.drafted],
+            [ORIGINS.index(origin) for commit in commits for origin in commit.origins],
         ]
     )
 
@@ -230,16 +231,18 @@ def encode_commits(commits: Sequence[Commit]) -> bytes:
 def decode_commits(payload: bytes) -> list[Commit]:
     """The inverse of ``encode_commits``; raises ProtocolError."""
     sender = "target"
-    requests, incarnations, starts, counts, finals, tokens, drafted = _columns(payload, sender, 7)
+    requests, incarnations, starts, counts, finals, tokens, origins = _columns(payload, sender, 7)
     if not len(requests) == len(incarnations) == len(starts) == len(counts) == len(finals):
         raise ProtocolError("the target sent columns of unequal length")
-    for column in (requests, incarnations, starts, tokens, drafted):
+    for column in (requests, incarnations, starts, tokens, origins):
         _whole(column, sender)
     if any(final is not None and not isinstance(final, str) for final in finals):
         raise ProtocolError("the target sent a finish reason that is no text")
-    runs = _split(counts, (tokens, drafted), sender)
+    if any(not 0 <= place < len(ORIGINS) for place in origins):
+        raise ProtocolError("the target sent a token's origin that is none")
+    runs = _split(counts, (tokens, origins), sender)
     return [
-        Commit(RequestId(r), i, s, tuple(run[0]), tuple(bool(d) for d in run[1]), f)
+        Commit(RequestId(r), i, s, tuple(run[0]), tuple(ORIGINS[place] for place in run[1]), f)
         for r, i, s, f, run in zip(requests, incarnations, starts, finals, runs, strict=True)
     ]
 

@@ -18,6 +18,7 @@ def order_from_wire(message: common_pb2.Open) -> Order:
         seed=message.seed,
         sample_index=message.sample_index,
         params=SamplingParams.from_dict(decode_map(message.sampling, "coordinator")),
+        speculative=message.speculative,
     )
 
 
@@ -32,4 +33,5 @@ def order_to_wire(order: Order) -> common_pb2.Open:
         seed=order.seed,
         sample_index=order.sample_index,
         sampling=encode_map(order.params.to_dict()),
+        speculative=order.speculative,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestMetrics, RequestOutput
 from amusd.rpc.v1 import inference_pb2
+from amusd.speculation.messages import ORIGINS
 
 Position = dict[int, Logprob]
 
@@ -64,8 +65,8 @@ def chunk_to_wire(chunk: Chunk) -> inference_pb2.Chunk:
     """The inverse of ``chunk_from_wire``."""
     return inference_pb2.Chunk(
         token_ids=chunk.token_ids,
-        drafted=chunk.drafted,
-        spans=[inference_pb2.Span(text=text, drafted=drafted) for text, drafted in chunk.spans],
+        origins=[origin.upper() for origin in chunk.origins],
+        spans=[inference_pb2.Span(text=text, origin=origin.upper()) for text, origin in chunk.spans],
         finished=None if chunk.finished is None else output_to_wire(chunk.finished),
         index=chunk.index,
         logprobs=_logprobs_to_wire(chunk.logprobs),
@@ -74,11 +75,11 @@ def chunk_to_wire(chunk: Chunk) -> inference_pb2.Chunk:
 
 def chunk_from_wire(message: inference_pb2.Chunk) -> Chunk:
     """What one commit added."""
-    spans = tuple((span.text, span.drafted) for span in message.spans)
+    spans = tuple((span.text, ORIGINS[span.origin]) for span in message.spans)
     return Chunk(
         text="".join(text for text, _ in spans),
         token_ids=tuple(message.token_ids),
-        drafted=tuple(message.drafted),
+        origins=tuple(ORIGINS[place] for place in message.origins),
         spans=spans,
         finished=output_from_wire(message.finished) if message.HasField("finished") else None,
         index=message.index,

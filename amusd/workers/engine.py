@@ -13,12 +13,14 @@ import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from amusd.devices import pin_thread
 
 E = TypeVar("E")
+T = TypeVar("T")
 
 INBOX_EVENTS_MAX = 1024
 INBOX_RETRY_SECONDS = 0.002
@@ -29,11 +31,12 @@ class Stop:
     """The event that ends an engine."""
 
 
-class Counted:
-    """The event that asks an engine what its live requests hold."""
+class Asked:
+    """The event that has an engine answer a question about its state."""
 
-    def __init__(self) -> None:
-        self.answer: Future[dict[str, int]] = Future()
+    def __init__(self, question: Callable[[], Any]) -> None:
+        self.question = question
+        self.answer: Future[Any] = Future()
 
 
 class Engine(ABC, threading.Thread, Generic[E]):
@@ -46,13 +49,13 @@ class Engine(ABC, threading.Thread, Generic[E]):
     def __init__(self, name: str, cores: tuple[int, ...]) -> None:
         super().__init__(name=name, daemon=True)
         self._cores = cores
-        self._inbox: queue.Queue[E | Stop | Counted] = queue.Queue(INBOX_EVENTS_MAX)
+        self._inbox: queue.Queue[E | Stop | Asked] = queue.Queue(INBOX_EVENTS_MAX)
         self.loaded: Future[None] = Future()
         self.stopping = False
 
     # -- from the event loop -------------------------------------------------------------------
 
-    async def post(self, event: E | Stop | Counted) -> None:
+    async def post(self, event: E | Stop | Asked) -> None:
         """Hand over an event; while the inbox is full the caller waits, and with it its stream."""
         while True:
             try:
@@ -60,18 +63,19 @@ class Engine(ABC, threading.Thread, Generic[E]):
             except queue.Full:
                 await asyncio.sleep(INBOX_RETRY_SECONDS)
 
-    def wake(self, event: E | Stop | Counted) -> None:
+    def wake(self, event: E | Stop | Asked) -> None:
         """Hand over an event that may be lost when the inbox is full, because a later one says the same."""
         try:
             self._inbox.put_nowait(event)
         except queue.Full:
             return
 
-    async def count(self) -> dict[str, int]:
-        """What live requests hold, by the engine's own word: see ``occupancy``."""
-        question = Counted()
-        await self.post(question)
-        return await asyncio.wrap_future(question.answer)
+    async def ask(self, question: Callable[[], T]) -> T:
+        """What the engine's own thread answers, when it comes to it."""
+        asked = Asked(question)
+        await self.post(asked)
+        answer: T = await asyncio.wrap_future(asked.answer)
+        return answer
 
     # -- on the engine's own thread ------------------------------------------------------------
 
@@ -106,8 +110,8 @@ class Engine(ABC, threading.Thread, Generic[E]):
             for _ in range(INBOX_EVENTS_MAX):
                 if isinstance(event, Stop):
                     self.stopping = True
-                elif isinstance(event, Counted):
-                    event.answer.set_result(self.occupancy())
+                elif isinstance(event, Asked):
+                    event.answer.set_result(event.question())
                 else:
                     self.on_event(event)
                 event = self._inbox.get_nowait()

@@ -47,7 +47,7 @@ class WorkerServicer(common_pb2_grpc.WorkerServicer):
         self, request: common_pb2.OccupancyRequest, context: object
     ) -> common_pb2.OccupancyReply:
         """What live requests hold, as the engine says when it comes to it."""
-        return common_pb2.OccupancyReply(counts=await self._engine.count())
+        return common_pb2.OccupancyReply(counts=await self._engine.ask(self._engine.occupancy))
 
     async def Trace(self, request: common_pb2.TraceRequest, context: object) -> common_pb2.TraceReply:  # noqa: N802
         """The events since a moment of this worker's clock."""

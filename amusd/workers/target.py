@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import grpc.aio
 
@@ -54,6 +55,13 @@ class TargetServicer(target_pb2_grpc.TargetServicer):
                     yield event
         finally:
             await self._engine.post(CoordinatorLeft(link))
+
+    async def Trees(  # noqa: N802
+        self, request: target_pb2.TreesRequest, context: object
+    ) -> target_pb2.TreesReply:
+        """The trees of the moment, to look at."""
+        trees = await self._engine.ask(partial(self._engine.trees, request.nodes_max))
+        return target_pb2.TreesReply(trees=trees)
 
     async def Speculate(  # noqa: N802
         self,

@@ -115,7 +115,12 @@ class TargetEngine(Engine[TargetInput]):
         request = order.request
         try:
             wants_prefill = self.endpoint.on_open(
-                request, order.tokens, order.prompt_length, order.length_max, order.end_tokens
+                request,
+                order.tokens,
+                order.prompt_length,
+                order.length_max,
+                order.end_tokens,
+                speculative=order.speculative,
             )
             if wants_prefill:
                 self.verifier.open(order)
@@ -332,6 +337,20 @@ class TargetEngine(Engine[TargetInput]):
         else:
             self._forget(request)
         return accepted
+
+    def trees(self, nodes_max: int) -> list[target_pb2.Tree]:
+        """The likeliest nodes of each request that is decoded."""
+        found = []
+        for request in self._decoding:
+            tree = self.endpoint.tree(request)
+            nodes = tree.best_nodes(nodes_max)
+            place = {id(node): index for index, node in enumerate((tree.root, *nodes))}
+            guesses = [
+                target_pb2.Guess(token=node.token, parent=place[id(node.parent)], reach=tree.reach(node))
+                for node in nodes
+            ]
+            found.append(target_pb2.Tree(request=request, token=tree.root.token, guesses=guesses))
+        return found
 
     def occupancy(self) -> dict[str, int]:
         """Open requests, those with cells, and live nodes of all trees."""

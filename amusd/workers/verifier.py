@@ -43,7 +43,8 @@ class Verifier:
     Args:
         costs: of the runner's passes.
         vocabulary_size: tokens that the target may emit; further columns of its logits are padding.
-        rule: by which the token after a node is emitted where siblings were drawn below it; None: `race`.
+        rule: by which the token after a node is emitted where siblings were drawn below it, unless a request
+            asks for another; None: `race`.
         processors: Python logits processors of requests that are opened from this very process.
 
     Attributes:
@@ -71,6 +72,7 @@ class Verifier:
         self._samplers: dict[RequestId, RowSampler] = {}
         self._logs: dict[RequestId, list[int]] = {}
         self._wanted: dict[RequestId, Wanted] = {}
+        self._bound: set[RequestId] = set()  # by what was drawn for them: their rule needs q
         self._raw: dict[RequestId, list[Tensor]] = {}  # of the last pass, per row, where logprobs are wanted
 
     def describe(self) -> dict[str, Any]:
@@ -86,6 +88,7 @@ class Verifier:
             "vocabulary_size": self.vocabulary_size,
             "max_model_len": self._runner.context,
             "end_tokens": sorted(loaded.end_tokens),
+            "rule": self.rule.name,
             "exact": self._check.exact,
             "self_check": self._check.lines(),
             "pass_seconds": self.costs.to_dict(),
@@ -118,6 +121,8 @@ class Verifier:
         self._slots[order.request] = self._cells.open()
         self._samplers[order.request] = sampler
         self._logs[order.request] = list(order.tokens)
+        if rules.get(params.rule or self.rule.name).needs_q:
+            self._bound.add(order.request)
         if params.logprobs is not None or params.prompt_logprobs is not None:
             # A request that goes on after a target was lost has its prompt's numbers already.
             fresh = len(order.tokens) == order.prompt_length
@@ -132,6 +137,7 @@ class Verifier:
                 self._slots[other] = slot
         del self._samplers[request], self._logs[request]
         self._wanted.pop(request, None)
+        self._bound.discard(request)
         self._raw.pop(request, None)
 
     def prefill(self, request: RequestId) -> tuple[int, list[RowLogprobs], bool]:
@@ -280,7 +286,8 @@ class Verifier:
             paths = [[plan.tokens[row_of[cell]] for cell in path[1:]] for path in plan.ancestors]
             prefixes = Prefixes(log, paths)
         positions = [position + 1 for position in plan.positions]
-        laws = {row: self._law(each) for row, each in enumerate(draws) if each is not None}
+        bound = draws if request in self._bound else ()
+        laws = {row: self._law(each) for row, each in enumerate(bound) if each is not None}
         try:
             return sampler.winners(sampler.arrivals(logits, positions, prefixes, laws))
         except InputError as error:

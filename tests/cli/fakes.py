@@ -53,7 +53,7 @@ class FakeReader:
         return self.read(f"<user>{message}")
 
     def check(self, tokens: list[int], params: SamplingParams) -> None:
-        check_request(tokens, params, vocabulary_size=256, length_max=16)
+        check_request(tokens, params, vocabulary_size=256, length_max=16, rule=self.config.rule)
 
 
 class FakeLLM:
@@ -88,12 +88,12 @@ class FakeLLM:
     def stream(self, prompt: list[int], params: SamplingParams) -> Iterator[Chunk]:
         self.prompt, self.params = prompt, params
         first, rest = self.text[:4], self.text[4:]
-        yield Chunk(first, (7,), (False,), ((first, False),))
+        yield Chunk(first, (7,), ("own",), ((first, "own"),))
         if self.while_streaming is not None:
             raise self.while_streaming
         output = RequestOutput(None, tuple(prompt), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
         output = replace(output, logprobs=self.logprobs)
-        yield Chunk(rest, (8, 9), (True, True), ((rest, True),), output)
+        yield Chunk(rest, (8, 9), ("accepted", "foreseen"), ((rest, "accepted"),), output)
 
     def write_trace(self, path: str | Path) -> None:
         Path(path).write_text("[]", encoding="utf-8")

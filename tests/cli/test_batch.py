@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from amusd import SamplingParams
+from amusd.cli import main
 from amusd.cli.batch_input import read_lines
 from amusd.cli.batch_output import BatchOutput
 from amusd.config import EngineConfig
@@ -91,34 +93,32 @@ def test_two_runs_never_write_one_file(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_a_run_that_was_terminated_is_finished_by_the_next_with_the_same_bytes(tmp_path):
+def test_a_run_that_was_terminated_is_finished_by_the_next_with_the_same_bytes(tmp_path, capsys):
     source = tmp_path / "in"
     prompts = [{"id": name, "prompt": f"def {name}(x):"} for name in "abcdefghijkl"]
     source.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts), encoding="utf-8")
 
-    def start(destination):
-        command = [sys.executable, "-m", "amusd", "batch", str(source), str(destination)]
-        options = ("--launcher", "local", "--seed", "1", "--max-tokens", "40", "--max-requests", "2")
-        return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+    def command(destination, *engine):
+        options = ("--seed", "1", "--max-tokens", "40", "--max-requests", "2")
+        return ["batch", str(source), str(destination), *options, *engine]
 
     def told(path):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [(line["id"], line["text"], line["token_ids"]) for line in lines]
 
-    first = start(tmp_path / "out")
+    here = ("--mode", "alone", "--launcher", "inprocess")
+    drafted = command(tmp_path / "out", "--launcher", "local")
+    first = subprocess.Popen([sys.executable, "-m", "amusd", *drafted])
     while not ((tmp_path / "out").exists() and (tmp_path / "out").read_bytes().count(b"\n") >= 2):
         assert first.poll() is None
+        time.sleep(0.01)
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=30)
-    assert first.returncode == 143
+    assert first.wait(timeout=30) == 143
     half = told(tmp_path / "out")
     assert len(half) < len(prompts)
-    second = start(tmp_path / "out")
-    report, _ = second.communicate(timeout=100)
-    assert second.returncode == 0
-    assert f"resumed                 {len(half)}" in report
-    whole = start(tmp_path / "whole")
-    whole.communicate(timeout=100)
+    assert main(command(tmp_path / "out", *here)) == 0
+    assert f"resumed                 {len(half)}" in capsys.readouterr().out
+    assert main(command(tmp_path / "whole", *here)) == 0
     assert [name for name, *_ in told(tmp_path / "out")] == list("abcdefghijkl")
     assert told(tmp_path / "out")[: len(half)] == half
     assert told(tmp_path / "out") == told(tmp_path / "whole")

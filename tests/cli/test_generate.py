@@ -249,7 +249,7 @@ def test_terminal_tells_accepted_draft_tokens_from_the_targets_own(
 def test_control_characters_of_a_model_do_not_reach_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(monkeypatch)
     view = screens.TerminalScreen(alone=False)
-    view.show(Chunk("", (), (), (("a\x1b[2Jb\x9bc\td\n", True),)))
+    view.show(Chunk("", (), (), (("a\x1b[2Jb\x9bc\td\n", "accepted"),)))
     assert "a\ufffd[2Jb\ufffdc\td" in terminal.shown()
 
 
@@ -285,7 +285,7 @@ def test_every_option_reaches_the_parameters_by_its_name(engines: list[FakeLLM])
 def test_several_outputs_are_shown_one_after_the_other_however_they_come() -> None:
     def chunk(index: int, text: str, last: bool = False) -> Chunk:
         finished = RequestOutput(None, (1,), text, (2,), "stop", 1, METRICS, index=index) if last else None
-        return Chunk(text, (2,), (False,), ((text, False),), finished, index)
+        return Chunk(text, (2,), ("own",), ((text, "own"),), finished, index)
 
     arriving = [
         chunk(1, "b1"),

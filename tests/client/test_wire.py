@@ -30,6 +30,6 @@ def test_an_output_comes_back_as_it_was(name):
 @pytest.mark.parametrize("logprobs", [None, [], ROWS], ids=["none", "empty", "some"])
 @pytest.mark.parametrize("finished", [None, OUTPUTS["plain"]], ids=["going on", "finished"])
 def test_a_chunk_comes_back_as_it_was(logprobs, finished):
-    spans = (("a", True), ("", False), ("\nb", False))
-    chunk = Chunk("a\nb", (1, 2), (True, False), spans, finished, 3, logprobs)
+    spans = (("a", "accepted"), ("", "own"), ("\nb", "foreseen"))
+    chunk = Chunk("a\nb", (1, 2), ("accepted", "foreseen"), spans, finished, 3, logprobs)
     assert chunk_from_wire(chunk_to_wire(chunk)) == chunk

@@ -1,4 +1,4 @@
-"""Ray clusters of the tests' own: real daemons on this machine, ended by their processes, never by name."""
+"""A Ray cluster of the tests' own: real daemons on this machine, ended by their processes, never by name."""
 
 import contextlib
 import os
@@ -15,16 +15,17 @@ CORES = sorted(os.sched_getaffinity(0))
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
 
 
-@contextlib.contextmanager
-def cluster(**head):
-    """A head node; nodes are added with `add_node`. Whatever its daemons started is gone afterwards."""
+@pytest.fixture(scope="package")
+def cluster():
+    """A head node that takes jobs. Whatever its daemons, and those of nodes that are added, started is gone
+    afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         # A job's `python` is this one, and finds the package by its working directory alone.
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         patch.delenv("PYTHONPATH", raising=False)
         patch.setenv("RAY_worker_niceness", "0")  # its 15 would put workers behind anything else here
         before = set(psutil.Process().children(recursive=True))
-        started = Cluster(initialize_head=True, head_node_args=NODE | head)
+        started = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": True})
         try:
             yield started
         finally:

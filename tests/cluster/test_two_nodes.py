@@ -1,11 +1,13 @@
 """A real cluster of two nodes on this machine: the target on one, the draft on the other."""
 
+import contextlib
+
 import psutil
 import pytest
 import ray
 
 from amusd import LLM, SamplingParams
-from tests.cluster.conftest import CORES, NODE, cluster
+from tests.cluster.conftest import CORES, NODE
 
 pytestmark = pytest.mark.timeout(300)
 PROMPTS = ["def add(a, b):", "class Queue:\n    def __init__(self):"]
@@ -17,19 +19,27 @@ def raylet_of(pid):
     return next(it.pid for it in psutil.Process(pid).parents() if it.name() == "raylet")
 
 
-def test_target_and_draft_on_different_nodes_write_the_bytes_of_the_target_alone():
+@contextlib.contextmanager
+def another_node(cluster):
+    """Not for longer than it takes: two nodes of one machine share the folders of jobs, and clear them."""
+    node = cluster.add_node(**NODE)
+    try:
+        cluster.wait_for_nodes()
+        yield
+    finally:
+        cluster.remove_node(node)
+
+
+def test_target_and_draft_on_different_nodes_write_the_bytes_of_the_target_alone(cluster):
     target, draft = f"cpu:{CORES[0]}", f"cpu:{CORES[-1]}"
-    with LLM(target="demo", mode="alone", launcher="local", target_devices=target) as alone:
+    with LLM(target="demo", mode="alone", launcher="inprocess", target_devices=target) as alone:
         wanted = alone.generate(PROMPTS, PARAMS)
-    with cluster(include_dashboard=False) as two:
-        two.add_node(**NODE)
-        two.wait_for_nodes()
-        places = {"target_devices": target, "draft_devices": draft, "ray_address": two.address}
-        with LLM(target="demo", draft="demo-large", **places) as llm:
-            outputs = llm.generate(PROMPTS, PARAMS)
-            pids = [details["pid"] for details in llm.info().values()]
-            assert sum(node["Alive"] for node in ray.nodes()) == 2
-            assert len({raylet_of(pid) for pid in pids}) == 2
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+    places = {"target_devices": target, "draft_devices": draft, "ray_address": cluster.address}
+    with another_node(cluster), LLM(target="demo", draft="demo-large", **places) as llm:
+        outputs = llm.generate(PROMPTS, PARAMS)
+        pids = [details["pid"] for details in llm.info().values()]
+        assert sum(node["Alive"] for node in ray.nodes()) == 2
+        assert len({raylet_of(pid) for pid in pids}) == 2
+    assert not any(psutil.pid_exists(pid) for pid in pids)
     assert [output.token_ids for output in outputs] == [output.token_ids for output in wanted]
     assert outputs[0].metrics.acceptance_rate > 0

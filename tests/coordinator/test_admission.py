@@ -7,8 +7,15 @@ from amusd.errors import InputError
 from amusd.params import SamplingParams
 
 
-def check(in_process=False, **settings):
-    check_request([1], SamplingParams(**settings), vocabulary_size=10, length_max=50, in_process=in_process)
+def check(in_process=False, engine_rule="race", **settings):
+    check_request(
+        [1],
+        SamplingParams(**settings),
+        vocabulary_size=10,
+        length_max=50,
+        rule=engine_rule,
+        in_process=in_process,
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,13 @@ def test_functions_are_taken_only_in_the_process_that_calls_them():
     check(in_process=True, logits_processors=functions)
     with pytest.raises(InputError, match=r"^logits_processors: .*inprocess"):
         check(logits_processors=functions)
+
+
+@pytest.mark.parametrize("engine_rule", ["race", "topk", "spechub"])
+def test_a_request_may_ask_for_the_engine_s_rule_or_for_one_that_writes_the_target_s_bytes(engine_rule):
+    for rule in (None, "race", "topk", engine_rule):
+        check(engine_rule=engine_rule, rule=rule)
+    with pytest.raises(
+        InputError, match=rf"^rule: kseq: this engine draws by {engine_rule}: ask for race or topk, or"
+    ):
+        check(engine_rule=engine_rule, rule="kseq")

@@ -1,6 +1,7 @@
 """What messages of a worker do to the live requests; no stream is needed for that."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -33,7 +34,7 @@ def welcome(incarnation):
 
 
 def commit(start, *tokens, incarnation=1, final=None):
-    columns = encode_commits([Commit(7, incarnation, start, tokens, (True,) * len(tokens), final)])
+    columns = encode_commits([Commit(7, incarnation, start, tokens, ("accepted",) * len(tokens), final)])
     return target_pb2.TargetEvent(commits=target_pb2.Commits(columns=columns))
 
 
@@ -102,6 +103,18 @@ def test_a_request_that_the_target_refuses_fails_with_the_field(told, request_):
     refused = common_pb2.Refused(request=7, field="top_k", value="3", remedy="give more")
     session.on_reply(target_pb2.TargetEvent(refused=refused))
     assert asyncio.run(refusal(request_)) == "top_k: 3: give more"
+
+
+def test_the_target_is_told_that_a_request_takes_no_drafts_and_a_drafter_nothing(request_):
+    alone = replace(request_, order=replace(request_.order, speculative=False))
+    assert [as_delivered(each).speculative for each in (request_, alone)] == [True, False]
+    session = DraftSession("draft 0", str, pytest.fail, {7: alone}, str)
+    told = []
+    session.tell = told.append
+    session.open(alone)
+    assert told == []
+    session.open(request_)
+    assert len(told) == 1
 
 
 def test_a_drafter_is_absent_until_it_is_attached_to_the_target(request_):

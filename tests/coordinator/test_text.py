@@ -20,7 +20,7 @@ def stream(tokenizer, text, stop=(), **options):
     out = TextStream(tokenizer, tokenizer.encode("x = "), stop, **options)
     pieces = []
     for token in tokenizer.encode(text):
-        pieces.append("".join(piece for piece, _ in out.push(token, False)))
+        pieces.append("".join(piece for piece, _ in out.push(token, "own")))
         if out.stopped:
             break
     pieces.append("".join(piece for piece, _ in out.finish()))
@@ -48,40 +48,40 @@ def test_the_text_ends_before_the_first_stop_string(tokenizer, text, stop):
 
 def test_text_that_may_become_a_stop_string_is_held_back(tokenizer):
     out = TextStream(tokenizer, tokenizer.encode("x"), ("abc",))
-    released = [p for c in "ab" for t in tokenizer.encode(c) for p, _ in out.push(t, False)]
+    released = [p for c in "ab" for t in tokenizer.encode(c) for p, _ in out.push(t, "own")]
     assert released == []
-    assert "".join(p for t in tokenizer.encode("d") for p, _ in out.push(t, False)) == "abd"
+    assert "".join(p for t in tokenizer.encode("d") for p, _ in out.push(t, "own")) == "abd"
 
 
 def test_a_token_is_cut_where_a_stop_string_may_begin(tokenizer):
     [token] = tokenizer.encode("self")
     out = TextStream(tokenizer, tokenizer.encode("x = "), ("lfx", "zzz"))
-    assert out.push(token, True) == [("se", True)]
-    assert [span for t in tokenizer.encode("y") for span in out.push(t, False)] == [
-        ("lf", True),
-        ("y", False),
+    assert out.push(token, "accepted") == [("se", "accepted")]
+    assert [span for t in tokenizer.encode("y") for span in out.push(t, "own")] == [
+        ("lf", "accepted"),
+        ("y", "own"),
     ]
 
 
 def test_the_earliest_of_several_stop_strings_in_one_token_counts(tokenizer):
     [token] = tokenizer.encode("self")
     out = TextStream(tokenizer, tokenizer.encode("x = "), ("f", "e", "l"))
-    assert out.push(token, False) == [("s", False)]
+    assert out.push(token, "own") == [("s", "own")]
     assert out.stopped
 
 
 def test_an_unfinished_character_is_replaced_at_the_end(tokenizer):
     first_bytes = tokenizer.encode("🙂")[:1]
     out = TextStream(tokenizer, tokenizer.encode("x"), ())
-    assert [p for t in first_bytes for p in out.push(t, False)] == []
+    assert [p for t in first_bytes for p in out.push(t, "own")] == []
     assert "".join(p for p, _ in out.finish()) == "�"
 
 
 def test_pieces_keep_their_origin_when_they_are_cut(tokenizer):
     out = TextStream(tokenizer, tokenizer.encode("x"), ("b",))
-    spans = [span for t in tokenizer.encode("aab") for span in out.push(t, True)]
+    spans = [span for t in tokenizer.encode("aab") for span in out.push(t, "accepted")]
     assert "".join(text for text, _ in spans) == "aa"
-    assert all(drafted for _, drafted in spans)
+    assert {origin for _, origin in spans} == {"accepted"}
 
 
 stops = st.lists(st.text(alphabet="ab :(", min_size=1, max_size=4), min_size=1, max_size=3)
@@ -115,4 +115,4 @@ def test_special_tokens_are_in_the_text_only_if_they_are_wanted(tokenizer):
     [special] = tokenizer.all_special_ids[:1]
     for skip, expected in ((True, ""), (False, tokenizer.decode([special]))):
         out = TextStream(tokenizer, tokenizer.encode("x"), (), skip_special=skip)
-        assert "".join(piece for piece, _ in [*out.push(special, False), *out.finish()]) == expected
+        assert "".join(piece for piece, _ in [*out.push(special, "own"), *out.finish()]) == expected

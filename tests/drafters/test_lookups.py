@@ -16,9 +16,9 @@ from amusd.workers.lookups import READ_TOKENS_MAX, Lookups, load_lookups
 DEPTH = 5
 
 
-def opened(log, *lookups, length_max=2000):
+def opened(log, *lookups, length_max=2000, speculative=True):
     endpoint, made = TargetEndpoint(1, vocabulary_size=100), Lookups(lookups)
-    endpoint.on_open(1, log, len(log), length_max, frozenset())
+    endpoint.on_open(1, log, len(log), length_max, frozenset(), speculative=speculative)
     made.open(1)
     return endpoint, made
 
@@ -59,6 +59,17 @@ def test_nothing_is_guessed_that_the_length_would_cut():
     endpoint, lookups = opened([1, 2, 3, 1, 2], PromptLookup(), length_max=7)
     lookups.guess(endpoint, 1, DEPTH)
     assert len(guessed(endpoint)) == endpoint.room(1) == 1
+
+
+def test_nothing_is_guessed_for_a_request_without_drafts_but_others_learn_from_its_text():
+    ngram = NgramLookup()
+    endpoint, lookups = opened([1, 2, 3, 1, 2], PromptLookup(), ngram, Phrases(), speculative=False)
+    lookups.guess(endpoint, 1, DEPTH)
+    lookups.lengthen(endpoint, 1, endpoint.chain(1, DEPTH), DEPTH)
+    assert guessed(endpoint) == []
+    ngram.open(2)
+    ngram.follow(2, [1, 2])
+    assert [token for _, token, _ in ngram.guess(2, 1)] == [3]
 
 
 def test_one_that_never_helps_is_asked_less():

@@ -292,6 +292,22 @@ def test_a_greedy_request_draws_nothing_whatever_the_rule(model):
     assert drawn.candidates == drafter.expand([root])[0]
 
 
+@pytest.mark.parametrize("name", ["race", "topk"])
+def test_a_request_that_asks_for_another_rule_is_drafted_for_by_that_one(model, name):
+    params, cells = SamplingParams(temperature=0.7, rule=name), []
+    for _ in range(2):
+        runner = Runner(wrap_model(model), slots=2, context=CONTEXT, block=64, spare_cells=40)
+        cells.append(DraftCells(runner, 40))
+    drawing = DrawingModelDrafter(cells[0], VOCAB, rules.get("rrs"))
+    own = ModelDrafter(cells[1], VOCAB, rules.get(name))
+    root = Expansion(1, None, 4, 2, (), (), 4)
+    drawing.open(1, [3, 1, 4], 3, params, 7)
+    own.open(1, [3, 1, 4], 3, params.model_copy(update={"rule": None}), 7)
+    [drawn] = drawing.draw([root])
+    assert drawn.draws is None
+    assert drawn.candidates == own.expand([root])[0]
+
+
 def test_topk_proposes_the_likeliest_tokens_without_noise(model):
     runner = Runner(wrap_model(model), slots=2, context=CONTEXT, block=64, spare_cells=40)
     drafter = ModelDrafter(DraftCells(runner, 40), VOCAB, rules.get("topk"))

@@ -29,16 +29,19 @@ def free_address():
 
 @contextlib.contextmanager
 def worker(role, address, core, *options):
-    """`amusd worker ROLE`, serving."""
+    """`amusd worker ROLE`; the value is a function that returns once it serves."""
     command = [sys.executable, "-m", "amusd", "worker", role, "--listen", address, "--devices", f"cpu:{core}"]
     process = subprocess.Popen([*command, *PAIR, *SIZES, *options], stderr=subprocess.PIPE, text=True)
-    try:
+
+    def wait():
         for line in process.stderr:
             if re.fullmatch(rf"{role} worker on cpu:{core} serves at {address}\n", line):
                 break
         else:
             raise AssertionError(f"{role} worker: exit code {process.wait()}")
-        yield process
+
+    try:
+        yield wait
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -50,9 +53,11 @@ def addresses():
     """Of a target and of a draft that dials it."""
     target, draft = free_address(), free_address()
     with (
-        worker("target", target, CORES[0]),
-        worker("draft", draft, CORES[-1], "--connect", target),
+        worker("target", target, CORES[0]) as wait_for_target,
+        worker("draft", draft, CORES[-1], "--connect", target) as wait_for_draft,
     ):
+        wait_for_target()
+        wait_for_draft()
         yield {"target_address": target, "draft_address": draft}
 
 
@@ -79,14 +84,17 @@ def test_where_the_draft_dials_is_its_own_affair(addresses, held_out, wanted):
     assert here == "127.0.0.1"
 
 
-def test_without_the_draft_the_target_decodes_on(held_out, wanted):
-    target, draft = free_address(), free_address()
-    with worker("target", target, CORES[0]):
-        with worker("draft", draft, CORES[-1]):  # told by the coordinator where the target is
-            llm = LLM(launcher="attached", target_address=target, draft_address=draft, **ENGINE)
-        with llm:
-            [output] = llm.generate(held_out[0], PARAMS)
-    assert output.token_ids == wanted[0]
+def test_without_the_draft_the_target_decodes_on(addresses, held_out, wanted):
+    another = free_address()
+    with worker("draft", another, CORES[-1]) as wait:  # told by the coordinator where the target is
+        wait()
+        llm = LLM(launcher="attached", **ENGINE, **addresses | {"draft_address": another})
+        [helped] = llm.generate(held_out[0], PARAMS)
+    with llm:
+        [output] = llm.generate(held_out[0], PARAMS)
+    assert helped.metrics.acceptance_rate > 0
+    assert output.metrics.acceptance_rate == 0
+    assert output.token_ids == helped.token_ids == wanted[0]
 
 
 @pytest.mark.parametrize(

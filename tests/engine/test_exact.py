@@ -3,7 +3,7 @@
 import pytest
 
 from amusd import SamplingParams
-from tests.engine.conftest import start
+from tests.engine.conftest import start_here
 
 SETTINGS = [
     SamplingParams(temperature=0, max_tokens=60, ignore_eos=True),
@@ -13,24 +13,27 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("params", SETTINGS, ids=["greedy", "race", "warped", "penalised"])
-def test_async_and_sync_write_the_bytes_that_the_target_alone_writes(
-    alone, asynchronous, synchronous, held_out, params
+@pytest.fixture(scope="module")
+def wanted(alone, held_out):
+    """What the target alone writes, by setting."""
+    found = [[output.token_ids for output in alone.generate(held_out[:3], params)] for params in SETTINGS]
+    assert all(map(all, found))
+    return found
+
+
+@pytest.mark.parametrize("setting", range(len(SETTINGS)), ids=["greedy", "race", "warped", "penalised"])
+def test_async_sync_and_rows_write_the_bytes_that_the_target_alone_writes(
+    asynchronous, synchronous, rows, held_out, wanted, setting
 ):
-    prompts = held_out[:3]
-    wanted = [output.token_ids for output in alone.generate(prompts, params)]
-    assert all(wanted)
-    for llm in (asynchronous, synchronous):
-        assert [output.token_ids for output in llm.generate(prompts, params)] == wanted
+    for llm in (asynchronous, synchronous, rows):
+        outputs = llm.generate(held_out[:3], SETTINGS[setting])
+        assert [output.token_ids for output in outputs] == wanted[setting]
 
 
-@pytest.mark.parametrize("options", [{"verify": "rows"}, {"mode": "amusd"}, {"mode": "pearl"}], ids=str)
-def test_other_ways_to_verify_write_the_same_bytes(alone, held_out, options):
-    with start(**{"mode": "async", "max_requests": 2} | options) as llm:
-        for params in SETTINGS[:3]:
-            prompts = held_out[:2]
-            wanted = [output.token_ids for output in alone.generate(prompts, params)]
-            assert [output.token_ids for output in llm.generate(prompts, params)] == wanted
+def test_the_schedule_of_a_chain_writes_the_same_bytes(held_out, wanted):
+    with start_here("amusd", max_requests=2) as llm:
+        for params, tokens in zip(SETTINGS, wanted, strict=True):
+            assert [output.token_ids for output in llm.generate(held_out[:3], params)] == tokens
 
 
 def test_eight_requests_at_once_get_the_bytes_that_each_gets_alone(alone, asynchronous, held_out):
@@ -74,7 +77,7 @@ def test_the_stream_adds_up_to_the_output(asynchronous, held_out):
     assert "".join(chunk.text for chunk in chunks) == finished.text
     assert tuple(token for chunk in chunks for token in chunk.token_ids) == finished.token_ids
     assert ["".join(text for text, _ in chunk.spans) for chunk in chunks] == [chunk.text for chunk in chunks]
-    assert all(len(chunk.drafted) == len(chunk.token_ids) for chunk in chunks)
+    assert all(len(chunk.origins) == len(chunk.token_ids) for chunk in chunks)
     assert asynchronous.generate(held_out[3], params)[0].token_ids == finished.token_ids
     never = params.model_copy(update={"stop": (finished.text[-1] + "\0",)})  # holds the last character back
     chunks = list(asynchronous.stream(held_out[3], never))
@@ -117,7 +120,7 @@ def test_length_ends_a_request_inside_an_accepted_block(asynchronous, held_out):
 
 def test_a_useless_draft_is_not_verified_and_changes_nothing(alone, held_out):
     params = SamplingParams(temperature=1, seed=5, max_tokens=60, ignore_eos=True)
-    with start("async", draft="random", max_requests=1) as llm:
+    with start_here("async", draft="random", max_requests=1) as llm:
         [output] = llm.generate(held_out[0], params)
     assert output.token_ids == alone.generate(held_out[0], params)[0].token_ids
     assert output.metrics.passes >= 59, "hardly a guess was right"

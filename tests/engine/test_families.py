@@ -27,7 +27,7 @@ from amusd.workers.verifier import Verifier
 from tests.models.families import FAMILIES, VOCABULARY, generate, loaded_model, random_tokens
 
 PROMPTS = {1: random_tokens(1, seed=1), 2: random_tokens(20, seed=2)}  # by request
-COUNTS = {1: 24, 2: 30}  # request 1 ends first, so that request 2 moves into its slot
+COUNTS = {1: 12, 2: 16}  # request 1 ends first, so that request 2 moves into its slot
 NODES_MAX = 4  # with the root five rows: a pass is wider than plain decoding
 SIZES = {"slots": 2, "context": 64, "block": 64}
 BRANCHING = {"slots": 8, "context": 64, "block": 64}  # branches that are verified apart take slots

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from amusd import SamplingParams
+from amusd.coordinator import coordinator
 from amusd.launchers.local import LocalLauncher
 from tests.engine.conftest import start
 
@@ -46,8 +47,9 @@ def wanted(alone, held_out):
     return alone.generate(held_out[0], PARAMS)[0].token_ids
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine():
+    """One for all: whatever a test does to it, it has to be whole again at the end of that test."""
     with start("async") as llm:
         yield llm
 
@@ -87,7 +89,8 @@ def test_a_draft_that_cannot_be_reached_leaves_the_target_alone(monkeypatch, hel
         return "127.0.0.1:9" if role == "draft" else address(self, role, index)
 
     monkeypatch.setattr(LocalLauncher, "address", nowhere)
-    with start("async") as llm:
+    monkeypatch.setattr(coordinator, "ATTACH_SECONDS_MAX", 0.1)
+    with start("async", launcher="inprocess", draft="random") as llm:
         [output] = llm.generate(held_out[0], PARAMS)
     assert output.token_ids == wanted
     assert output.metrics.acceptance_rate == 0

@@ -18,13 +18,13 @@ def inprocess():
         yield llm
 
 
-def test_the_text_is_that_of_a_target_in_a_process_of_its_own(alone, inprocess, held_out):
+def test_the_text_is_that_of_a_target_in_a_process_of_its_own(asynchronous, inprocess, held_out):
     for params in (
         SamplingParams(temperature=0, max_tokens=40, ignore_eos=True),
         SamplingParams(seed=3, max_tokens=40, top_p=0.9, n=2, logprobs=2),
     ):
         for one, other in zip(
-            alone.generate(held_out[:2], params), inprocess.generate(held_out[:2], params), strict=True
+            asynchronous.generate(held_out[:2], params), inprocess.generate(held_out[:2], params), strict=True
         ):
             assert [each.token_ids for each in one.outputs] == [each.token_ids for each in other.outputs]
             assert [each.logprobs for each in one.outputs] == [each.logprobs for each in other.outputs]

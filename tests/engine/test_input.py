@@ -59,7 +59,7 @@ def test_a_tokenizer_without_a_chat_template_is_named(alone):
 
 
 def test_an_engine_that_is_closed_says_so():
-    llm = start("alone")
+    llm = start("alone", launcher="inprocess")
     llm.close()
     llm.close()
     with pytest.raises(AmusdError, match="closed"):

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from amusd import LLM, InputError, SamplingParams
-from tests.engine.conftest import CORES, start
+from tests.engine.conftest import CORES, start, start_here
 
 EVERYTHING = ["demo-large", "prompt-lookup", "ngram", "phrases"]
 GREEDY = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
@@ -14,20 +14,21 @@ SETTINGS = [GREEDY, SamplingParams(temperature=1, seed=11, max_tokens=60, ignore
 
 
 @pytest.fixture(scope="module")
-def prompts(held_out):
-    """Code to continue, and code to copy."""
-    return [held_out[0], f"{held_out[1]}\n\n\n# The same once more:\n{held_out[1][:120]}"]
+def wanted(alone, repeating):
+    return [[output.token_ids for output in alone.generate(repeating, params)] for params in SETTINGS]
 
 
 @pytest.fixture(scope="module")
-def wanted(alone, prompts):
-    return [[output.token_ids for output in alone.generate(prompts, params)] for params in SETTINGS]
+def everything():
+    """A draft model and each lookup; the last test here kills the draft."""
+    with start("async", draft=EVERYTHING, max_requests=2) as llm:
+        yield llm
 
 
 def lookups_only(*lookups, **options):
     """An engine without a draft model, which has no draft device."""
     return LLM(
-        target="demo", launcher="local", target_devices=f"cpu:{CORES[0]}", draft=list(lookups), **options
+        target="demo", launcher="inprocess", target_devices=f"cpu:{CORES[0]}", draft=list(lookups), **options
     )
 
 
@@ -42,14 +43,9 @@ def by_name(output):
     return {each.name: each for each in output.metrics.drafters}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"mode": "async"}, {"mode": "sync"}, {"mode": "async", "verify": "rows"}, {"mode": "pearl"}],
-    ids=str,
-)
-def test_all_together_write_the_bytes_of_the_target_alone_and_each_is_credited(prompts, wanted, options):
-    with start(draft=EVERYTHING, max_requests=2, **options) as llm:
-        [[_, copied], _] = check(llm, prompts, wanted)
+def check_credits(llm, prompts, wanted):
+    """The bytes of the target alone, and who is credited with their drafts."""
+    [[_, copied], _] = check(llm, prompts, wanted)
     credits = by_name(copied)
     assert {"draft 0", "prompt-lookup", "ngram"} <= set(credits)
     assert credits["prompt-lookup"].accepted > 0
@@ -58,47 +54,39 @@ def test_all_together_write_the_bytes_of_the_target_alone_and_each_is_credited(p
     assert max(each.accepted for each in credits.values()) <= 60 - copied.metrics.passes
 
 
+def test_all_together_write_the_bytes_of_the_target_alone_and_each_is_credited(everything, repeating, wanted):
+    check_credits(everything, repeating, wanted)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "sync"}, {"mode": "async", "verify": "rows"}, {"mode": "pearl"}], ids=str
+)
+def test_other_ways_to_verify_them_write_the_same_bytes(repeating, wanted, options):
+    with start_here(draft=EVERYTHING, max_requests=2, **options) as llm:
+        check_credits(llm, repeating, wanted)
+
+
 @pytest.mark.parametrize("mode", ["async", "sync"])
 def test_prompt_lookup_by_itself_needs_no_draft_worker_and_saves_passes_where_text_repeats(
-    prompts, wanted, mode
+    repeating, wanted, mode
 ):
     with lookups_only("prompt-lookup", mode=mode) as llm:
         assert list(llm.info()) == ["target"]
-        [[_, copied], _] = check(llm, prompts, wanted)
+        [[_, copied], _] = check(llm, repeating, wanted)
         assert copied.metrics.passes < 40
         assert [each.name for each in copied.metrics.drafters] == ["prompt-lookup"]
 
 
-def test_float32_is_the_same_float32(prompts):
-    with start("alone", dtype="float32") as llm:
-        wanted = [[output.token_ids for output in llm.generate(prompts, params)] for params in SETTINGS]
-    with start("async", draft=EVERYTHING, dtype="float32") as llm:
-        check(llm, prompts, wanted)
-
-
-def test_lookups_go_on_when_the_draft_is_killed(prompts, wanted):
-    with start("async", draft=["demo-large", "prompt-lookup"]) as llm:
-        seen, output = 0, None
-        for chunk in llm.stream(prompts[1], GREEDY):
-            if not seen:
-                os.kill(llm.info()["draft 0"]["pid"], signal.SIGKILL)
-            seen += len(chunk.token_ids)
-            output = chunk.finished
-        assert output.token_ids == wanted[0][1]
-        assert by_name(output)["prompt-lookup"].accepted > 0
-        assert any("draft 0 was lost at token" in note for note in output.notes)
-
-
-def test_ngrams_remember_other_requests_and_a_corpus(tmp_path, prompts, wanted):
+def test_ngrams_remember_other_requests_and_a_corpus(tmp_path, repeating, wanted):
     corpus = tmp_path / "corpus.txt"
     with lookups_only("ngram") as llm:
-        [[first, _], _] = check(llm, prompts, wanted)
-        again = llm.generate(prompts[0], GREEDY)[0]
+        [[first, _], _] = check(llm, repeating, wanted)
+        again = llm.generate(repeating[0], GREEDY)[0]
         assert again.metrics.passes < first.metrics.passes, "it has read this answer before"
-        corpus.write_text(prompts[0] + again.text, encoding="utf-8")
+        corpus.write_text(repeating[0] + again.text, encoding="utf-8")
     with lookups_only(f"ngram:{corpus}") as llm:
         assert "tokens of a corpus" in llm.info()["target"]["summary"]
-        [taught] = llm.generate(prompts[0], GREEDY)
+        [taught] = llm.generate(repeating[0], GREEDY)
         assert taught.token_ids == wanted[0][0]
         assert taught.metrics.passes < first.metrics.passes
 
@@ -108,7 +96,20 @@ def test_a_corpus_that_is_not_there_is_named():
         lookups_only("ngram:/no/such/file")
 
 
-def test_lookups_work_under_ray_too(prompts, wanted):
-    with start("async", launcher="ray", draft=["demo-large", "prompt-lookup", "ngram"]) as llm:
-        [[_, copied], _] = check(llm, prompts, wanted)
+def test_lookups_and_another_rule_work_under_ray_too(repeating, wanted):
+    with start("async", launcher="ray", rule="topk", draft=["demo-large", "prompt-lookup", "ngram"]) as llm:
+        assert llm.info()["target"]["rule"] == "topk"
+        [[_, copied], _] = check(llm, repeating, wanted)
     assert by_name(copied)["prompt-lookup"].accepted > 0
+
+
+def test_lookups_go_on_when_the_draft_is_killed(everything, repeating, wanted):
+    seen, output = 0, None
+    for chunk in everything.stream(repeating[1], GREEDY):
+        if not seen:
+            os.kill(everything.info()["draft 0"]["pid"], signal.SIGKILL)
+        seen += len(chunk.token_ids)
+        output = chunk.finished
+    assert output.token_ids == wanted[0][1]
+    assert by_name(output)["prompt-lookup"].accepted > 0
+    assert any("draft 0 was lost at token" in note for note in output.notes)

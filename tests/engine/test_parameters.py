@@ -18,13 +18,6 @@ PLAIN = SamplingParams(temperature=0, max_tokens=TOKENS, ignore_eos=True)
 
 
 @pytest.fixture(scope="module")
-def rows():
-    """Branches verified as rows of their own."""
-    with start("async", verify="rows", max_requests=2) as llm:
-        yield llm
-
-
-@pytest.fixture(scope="module")
 def plain(alone, held_out):
     """What the target writes without any parameter, which is what parameters are drawn to disturb."""
     return alone.generate(held_out[:3], PLAIN)
@@ -224,16 +217,16 @@ def test_prompt_logprobs_of_a_long_prompt_come_in_chunks(alone, asynchronous):
 
 
 def test_without_max_tokens_the_output_ends_where_the_model_does():
-    with start("alone", max_model_len=256) as llm:
+    with start("alone", launcher="inprocess", max_model_len=256) as llm:
         params = SamplingParams(temperature=0, max_tokens=None, ignore_eos=True)
         [output] = llm.generate([9] * 242, params)
         assert len(output.token_ids) == 14
         assert output.finish_reason == "length"
 
 
-def test_functions_are_refused_by_name_where_the_target_is_another_process(alone):
+def test_functions_are_refused_by_name_where_the_target_is_another_process(asynchronous):
     params = SamplingParams(logits_processors=[lambda ids, scores: scores])
-    for ask in (alone.generate, alone.stream):
+    for ask in (asynchronous.generate, asynchronous.stream):
         with pytest.raises(InputError, match=r"^logits_processors: 1 of them: .*launcher inprocess"):
             ask("x", params)
 

@@ -61,7 +61,7 @@ def ask():
     def connect(address):
         host, port = address.rsplit(":", 1)
         try:
-            with socket.create_connection((host, int(port)), timeout=5) as connection:
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
                 return json.loads(connection.makefile().read())
         except (OSError, ValueError):
             return None

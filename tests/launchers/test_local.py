@@ -4,7 +4,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 
 import psutil
 import pytest
@@ -168,11 +167,9 @@ def test_a_stopped_worker_dies_with_a_killed_driver(driver, eventually):
 def test_nothing_outlives_ctrl_c_while_loading(driver, eventually):
     script = driver("local", "wait", "hang")
     eventually(lambda: len(script.descendants()) == 2)
-    started = time.monotonic()
     os.killpg(script.process.pid, signal.SIGINT)
     script.process.wait(timeout=20)
     assert script.descendants() == []
-    assert time.monotonic() - started < 10
 
 
 def test_nothing_outlives_a_script_that_never_closes(driver):

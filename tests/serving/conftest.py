@@ -59,8 +59,8 @@ def served(*options):
 
 @pytest.fixture(scope="package")
 def server():
-    """Target and draft on different cores, four requests at a time, twelve waiting, a key."""
-    draft = ("--draft", "demo-large", "--draft-devices", f"cpu:{CORES[-1]}")
+    """Target and draft on different cores and a lookup, four requests at a time, twelve waiting, a key."""
+    draft = ("--draft", "demo-large", "--draft", "prompt-lookup", "--draft-devices", f"cpu:{CORES[-1]}")
     limits = ("--max-requests", "4", "--max-queue", "12", "--drain-seconds", "0", "--statistics-seconds", "1")
     with served(*draft, *limits, "--api-key", KEY, "--chat-template", str(TEMPLATE)) as running:
         yield running

@@ -6,6 +6,7 @@ import time
 from amusd.coordinator.admission import check_request
 from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, RequestOutput
+from amusd.rpc.v1 import target_pb2
 from amusd.tracing import Event, Track
 from tests.cli.fakes import METRICS
 
@@ -32,7 +33,11 @@ class FakeCoordinator:
 
     def check(self, tokens, params):
         check_request(
-            tokens, params, vocabulary_size=self.reader.vocabulary_size, length_max=self.reader.length_max
+            tokens,
+            params,
+            vocabulary_size=self.reader.vocabulary_size,
+            length_max=self.reader.length_max,
+            rule="race",
         )
 
     async def stream(self, prompt, tokens, params, *, speculative=True):
@@ -55,6 +60,11 @@ class FakeCoordinator:
         now = time.monotonic_ns()
         passed = Event("pass", now - 2_000_000, now - 1_000_000, {})
         return Track("target", (passed, Event("rollback", now, now, {}))), [Track("draft 0")]
+
+    async def trees(self, nodes_max):
+        guesses = [(6, 0, 0.5), (7, 1, 0.25)]
+        guesses = [target_pb2.Guess(token=t, parent=p, reach=r) for t, p, r in guesses[:nodes_max]]
+        return [target_pb2.Tree(request=1, token=5, guesses=guesses)]
 
     async def _chunks(self, prompt, tokens, params, index):
         output, text, rows = [], "", []
@@ -82,7 +92,7 @@ class FakeCoordinator:
                     logprobs=None if params.logprobs is None else rows,
                     prompt_logprobs=None if params.prompt_logprobs is None else [None, _logprobs(3, 1)],
                 )
-            yield Chunk(piece, (token,), (False,), ((piece, False),), finished, index, row)
+            yield Chunk(piece, (token,), ("own",), ((piece, "own"),), finished, index, row)
 
 
 def _logprobs(token, count):

@@ -99,6 +99,8 @@ COMPLETIONS = "/v1/completions"
         ({"prompt": "a", "stream": True, "prompt_logprobs": 1}, 400, "prompt_logprobs", "leave stream out"),
         ({"prompt": "a", "stream": "yes"}, 400, "stream", "valid boolean"),
         ({"prompt": "a", "stream_options": {"include_usage": True}}, 400, "stream_options", "only a stream"),
+        ({"prompt": "a", "rule": "hub"}, 400, "rule", "give one of race, topk"),
+        ({"prompt": "a", "rule": "rrs"}, 400, "rule", "ask for race or topk"),
         ({"prompt": "a", "speculative": "eagle"}, 400, "speculative", "valid boolean"),
     ],
     ids=lambda value: str(value)[:40],
@@ -426,7 +428,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_asks_for_what_there_is(reader
 def test_pieces_of_a_stream_tell_who_wrote_them_where_that_is_asked_for(reader):
     _, text, _ = ask_text(reader, {"prompt": [5], "max_tokens": 1, "stream": True, "spans": True})
     piece = json.loads(text.split("\n\n")[0].removeprefix("data: "))
-    assert piece["choices"][0]["spans"] == [[" 6", False]]
+    assert piece["choices"][0]["spans"] == [[" 6", "own"]]
     assert ask(reader, COMPLETIONS, {"prompt": [5], "spans": True})[1]["error"]["param"] == "spans"
 
 
@@ -441,3 +443,14 @@ def test_the_timeline_tells_slices_of_the_last_seconds(reader):
     [[name, start, end]] = target["slices"]
     assert name == "pass"
     assert -found["seconds"] <= start < end <= 0
+
+
+def test_the_timeline_tells_the_trees_of_the_moment(reader):
+    async def scenario():
+        async with front(reader) as (client, _, _):
+            return (await client.get("/v1/timeline")).json()["trees"]
+
+    text = reader.tokenizer.decode
+    assert asyncio.run(scenario()) == [
+        {"text": text([5]), "guesses": [[text([6]), 0, 0.5], [text([7]), 1, 0.25]]}
+    ]

@@ -75,7 +75,7 @@ def test_completions_of_the_official_client_are_the_target_s_own_text(official, 
     assert answer.choices[0].text == alone.text
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.completion_tokens == 40
-    assert alone.metrics.verified == 0
+    assert (alone.metrics.drafted, alone.metrics.drafters) == (0, ()), "looked-up nodes are drafts too"
     assert answer.metrics["speculative_decoding"]["num_draft_tokens"] > 0
 
 
@@ -199,7 +199,23 @@ def test_a_stream_adds_up_to_the_output_that_generate_returns(client, held_out):
     finished = chunks[-1].finished
     assert finished.token_ids == whole.token_ids
     assert "".join(chunk.text for chunk in chunks) == finished.text == whole.text
-    assert any(any(chunk.drafted) for chunk in chunks)
+    assert any("accepted" in chunk.origins for chunk in chunks)
+
+
+def trees(server):
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx.get(f"{server.http}/v1/timeline", headers=headers).json()["trees"]
+
+
+def test_the_tree_of_the_moment_is_told_while_a_request_is_decoded(server, client, held_out):
+    found = []
+    for _ in client.stream(held_out[2], SamplingParams(temperature=0, max_tokens=200, ignore_eos=True)):
+        found += trees(server)
+    guesses = max((tree["guesses"] for tree in found), key=len)
+    assert guesses
+    for _, parent, reach in guesses:
+        assert 0 < reach <= (guesses[parent - 1][2] if parent else 1.0)
+    assert trees(server) == []
 
 
 def test_the_asynchronous_client_does_the_same(server, client, held_out):

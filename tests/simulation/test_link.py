@@ -15,7 +15,7 @@ MESSAGES = [
     Propose(R, NODES),
     Have(R, 7),
     Attached(R, 5, (1, 2)),
-    Commit(R, 9, 5, (1, 2, 3), (True, True, False), "length"),
+    Commit(R, 9, 5, (1, 2, 3), ("accepted", "accepted", "own"), "length"),
     Close(R),
 ]
 
@@ -69,5 +69,5 @@ def test_a_narrow_link_is_not_ready_while_it_writes():
 def test_bytes_are_about_those_of_the_real_codec():
     (frame,) = encode_drafter([Propose(R, NODES)])
     assert bytes_of([Propose(R, NODES)]) == pytest.approx(len(frame.propose.columns), rel=0.1)
-    commit = Commit(R, 9, 300, tuple(range(1000, 1040)), (True,) * 40, None)
+    commit = Commit(R, 9, 300, tuple(range(1000, 1040)), ("accepted",) * 40, None)
     assert bytes_of([commit]) == pytest.approx(len(encode_commits([commit])), rel=0.1)

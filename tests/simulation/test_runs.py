@@ -37,7 +37,7 @@ def test_a_run_replays_from_its_seed(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("latency_ms", [0.0, 0.5, 20.0])
+@pytest.mark.parametrize("latency_ms", [0.5, 20.0])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -53,7 +53,7 @@ def test_a_run_replays_from_its_seed(mode):
     ids=str,
 )
 def test_the_text_is_the_targets_own(mode, latency_ms, changes):
-    of = scenario(mode=mode, network__latency_ms=latency_ms, output_tokens=60, **changes)
+    of = scenario(mode=mode, network__latency_ms=latency_ms, output_tokens=40, **changes)
     run = simulate(of)
     text = TrueText(of.seed)
     assert set(run.texts) == {RequestId(index) for index in range(1, of.requests + 1)}
@@ -96,7 +96,8 @@ def test_sync_comes_to_what_its_formula_says(alpha, count):
     )
     expected_tokens = (1 - alpha ** (count + 1)) / (1 - alpha)
     expected = 1000 * expected_tokens / (PASS_MS + count * STEP_MS)
-    assert rate(of) == pytest.approx(expected, rel=0.04)  # 8,000 tokens: some 1 % of sampling error
+    # 4,000 tokens: some 1.4 % of sampling error
+    assert rate(of, range(2)) == pytest.approx(expected, rel=0.04)
 
 
 def test_a_perfect_and_fast_drafter_fills_every_pass():

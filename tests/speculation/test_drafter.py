@@ -8,7 +8,7 @@ from .pair import LIMITS, R, attach, commit, drafter, grow, hear, say, target
 
 
 def told(start: int, *tokens: int, request: RequestId = R) -> Commit:
-    return Commit(request, 7, start, tokens, (False,) * len(tokens), None)
+    return Commit(request, 7, start, tokens, ("own",) * len(tokens), None)
 
 
 def attached(prompt: tuple[int, ...] = (1, 2)) -> DrafterEndpoint:
@@ -209,7 +209,7 @@ def test_abort_and_open_again_on_one_link_still_drafts() -> None:
 
 def test_nothing_grows_after_the_end_and_close_forgets_the_request() -> None:
     endpoint = attached()
-    change = endpoint.on_commit(Commit(R, 7, 2, (5,), (False,), "stop"))
+    change = endpoint.on_commit(Commit(R, 7, 2, (5,), ("own",), "stop"))
     assert change is not None
     assert change.final == "stop"
     assert (endpoint.room(R), endpoint.grow(R, None, [(5, 0.5)])) == (0, [])

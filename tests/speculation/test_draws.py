@@ -5,8 +5,9 @@ from typing import get_args
 
 import pytest
 
-from amusd.config import RULES_WITH_Q, RuleName
+from amusd.config import RULES_WITH_Q
 from amusd.errors import ProtocolError
+from amusd.params import RuleName
 from amusd.speculation.drafter import DrafterEndpoint
 from amusd.speculation.messages import Attached, DrafterId, Draws, Hello, Node, NodeId, Propose, RequestId
 from amusd.speculation.target import Limits, TargetEndpoint

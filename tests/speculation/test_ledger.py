@@ -2,13 +2,13 @@ import pytest
 
 from amusd.errors import ProtocolError
 from amusd.speculation.ledger import Ledger
-from amusd.speculation.messages import Commit, Final, Have, RequestId
+from amusd.speculation.messages import ORIGINS, Commit, Final, Have, RequestId
 
 REQUEST = RequestId(7)
 
 
 def commit(start: int, *tokens: int, incarnation: int = 1, final: Final | None = None) -> Commit:
-    return Commit(REQUEST, incarnation, start, tokens, tuple(token % 2 == 1 for token in tokens), final)
+    return Commit(REQUEST, incarnation, start, tokens, tuple(ORIGINS[token % 3] for token in tokens), final)
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def ledger() -> Ledger:
 def test_a_token_is_delivered_once_with_its_origin(ledger: Ledger) -> None:
     assert ledger.on_commit(commit(2, 1, 2)).tokens == (1, 2)
     again = ledger.on_commit(commit(2, 1, 2, 3))
-    assert (again.tokens, again.drafted) == ((3,), (True,))
+    assert (again.tokens, again.origins) == ((3,), ("own",))
     assert ledger.on_commit(commit(2, 1, 2, 3)).tokens == ()
     assert tuple(ledger.tokens) == (10, 11, 1, 2, 3)
 

@@ -1,4 +1,4 @@
-"""The invariants are known to fail when the core is broken on purpose."""
+"""The invariants are known to fail when the core is broken on purpose; unbroken it passes in test_machine."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,14 +31,12 @@ def assert_some_walk_fails() -> None:
 
 def assert_a_conflict_is_refused() -> None:
     ledger = Ledger(RequestId(1), [5, 6])
-    ledger.on_commit(Commit(RequestId(1), 1, 2, (7,), (False,), None))
+    ledger.on_commit(Commit(RequestId(1), 1, 2, (7,), ("own",), None))
     with pytest.raises(ProtocolError):
-        ledger.on_commit(Commit(RequestId(1), 1, 2, (8,), (False,), None))
+        ledger.on_commit(Commit(RequestId(1), 1, 2, (8,), ("own",), None))
 
 
-def test_the_unbroken_core_passes_the_same_checks() -> None:
-    for seed in range(WALKS):
-        walk(seed)
+def test_the_unbroken_core_refuses_a_conflict() -> None:
     assert_a_conflict_is_refused()
 
 

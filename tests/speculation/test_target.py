@@ -2,7 +2,8 @@
 
 import pytest
 
-from amusd.speculation.messages import Commit, DrafterId, RequestId
+from amusd.errors import ProtocolError
+from amusd.speculation.messages import Commit, DrafterId, Node, NodeId, Propose, RequestId
 
 from .pair import (
     END,
@@ -32,8 +33,17 @@ def test_accepted_drafts_and_a_bonus_commit_in_one_pass() -> None:
     propose(of, (0, -2, 5), (1, 0, 6))
     verified = commit(of, 5, 6, 7)
     assert (verified.accepted_rows, verified.emitted) == ((1, 2), (5, 6, 7))
-    assert verified.drafted == (True, True, False)
+    assert of.feed()[0].origins == ("accepted", "accepted", "own")
     assert not verified.rolled_back
+
+
+def test_a_token_of_the_targets_own_that_a_branch_held_was_foreseen() -> None:
+    of = attached_target()
+    propose(of, (0, -2, 5), (1, -2, 8), (2, 0, 6))
+    of.on_verified(R, [of.tree(R).root.children[5]], [0], [8, 1])
+    assert of.feed()[0].origins == ("foreseen",)
+    of.on_verified(R, [], [], [4])
+    assert of.feed()[0].origins == ("own",)
 
 
 def test_a_rejection_drops_the_tree() -> None:
@@ -90,6 +100,18 @@ def test_the_chain_never_reaches_past_the_length_limit() -> None:
 def test_an_end_token_of_the_prompt_ends_nothing() -> None:
     of = target((1, END))
     assert of.requests() == [R]
+
+
+def test_a_request_without_drafts_has_room_for_none_and_no_drafter_hears_of_it() -> None:
+    of, other = attached_target(), RequestId(2)
+    of.on_open(other, (1, 2), 2, 50, frozenset(), speculative=False)
+    of.on_attach(OTHER, drafter(incarnation=4).hello())
+    for as_drafter in (D, OTHER):
+        assert other not in [message.request for message in of.messages_for(as_drafter)]
+    assert (of.room(R), of.room(other)) == (47, 0)
+    assert of.on_verified(other, [], [], [5]) is not None
+    with pytest.raises(ProtocolError, match="without being attached"):
+        of.on_propose(D, Propose(other, (Node(NodeId(0), -3, 6, 0.5),)))
 
 
 def test_opened_at_its_end_it_says_so_without_a_token() -> None:

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from amusd.errors import ProtocolError
 from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import target_pb2
-from amusd.speculation.messages import Attached, Close, Commit, Draws, Have, Hello, Node, Propose
+from amusd.speculation.messages import (
+    ORIGINS,
+    Attached,
+    Close,
+    Commit,
+    Draws,
+    Have,
+    Hello,
+    Node,
+    Propose,
+)
 from amusd.transport import codec
 
 ids = st.integers(0, 2**63 - 1)
@@ -41,13 +51,13 @@ proposals = st.builds(
 
 @st.composite
 def commits(draw):
-    found = tuple(draw(st.lists(st.tuples(tokens, st.booleans()), max_size=6)))
+    found = tuple(draw(st.lists(st.tuples(tokens, st.sampled_from(ORIGINS)), max_size=6)))
     return Commit(
         request=draw(ids),
         incarnation=draw(ids),
         start=draw(st.integers(0, 2**31)),
         tokens=tuple(token for token, _ in found),
-        drafted=tuple(drafted for _, drafted in found),
+        origins=tuple(origin for _, origin in found),
         final=draw(st.sampled_from([None, "stop", "length", "abort"])),
     )
 
@@ -164,6 +174,12 @@ def test_malformed_logprobs_name_the_target(column, value):
     assert codec.decode_logprobs(msgpack.packb(GOOD_LOGPROBS))
     with pytest.raises(ProtocolError, match="the target sent"):
         codec.decode_logprobs(msgpack.packb(columns))
+
+
+def test_an_origin_that_is_none_names_the_target():
+    columns = [[1], [7], [2], [1], [None], [5], [len(ORIGINS)]]
+    with pytest.raises(ProtocolError, match="the target sent a token's origin that is none"):
+        codec.decode_commits(msgpack.packb(columns))
 
 
 def test_a_frame_without_draws_has_no_room_for_them():

@@ -27,6 +27,7 @@ orders = st.builds(
     seed=st.integers(0, 2**63 - 1),
     sample_index=numbers,
     params=settings,
+    speculative=st.booleans(),
 )
 
 

@@ -72,7 +72,7 @@ def test_a_link_says_when_it_can_take_the_next_frame():
             assert echo.ready_count >= 4  # the last may still be on its way back
             await call.done_writing()
             assert await call.read() == grpc.aio.EOF
-            await asyncio.wait_for(echo.ended.wait(), 5)
+            await echo.ended.wait()
 
     asyncio.run(scenario())
 
@@ -102,7 +102,7 @@ def test_a_stream_that_we_end_ends_for_the_peer():
         async with connected(echo) as (call, _, _):
             await call.write(have(12))
             assert await call.read() == grpc.aio.EOF
-            await asyncio.wait_for(echo.ended.wait(), 5)
+            await echo.ended.wait()
 
     asyncio.run(scenario())
 
@@ -134,7 +134,7 @@ def test_a_client_that_goes_away_ends_the_stream():
             await call.write(have(1))
             await call.read()
             call.cancel()
-            await asyncio.wait_for(echo.ended.wait(), 5)
+            await echo.ended.wait()
 
     asyncio.run(scenario())
 

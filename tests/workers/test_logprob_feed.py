@@ -10,7 +10,7 @@ def row(token):
 
 
 def commit(request, start, *tokens, final=None):
-    return Commit(request, 9, start, tokens, (False,) * len(tokens), final)
+    return Commit(request, 9, start, tokens, ("own",) * len(tokens), final)
 
 
 def test_a_commit_takes_the_rows_of_its_own_positions_as_often_as_it_is_asked_for():

@@ -79,11 +79,11 @@ class LoadResults:
     def write(self, path: Path) -> None:
         """Write the JSON file, with what was made of the runs beside them."""
         measures = self.measures()
-        made = {
+        plain = {
             "measures": [asdict(item) for item in measures],
             "comparisons": [asdict(item) for item in self.comparisons(measures)],
         }
-        text = json.dumps({"format": FORMAT, **asdict(self), **made}, indent=1)
+        text = json.dumps({"format": FORMAT, **asdict(self), **plain}, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
 
     @classmethod

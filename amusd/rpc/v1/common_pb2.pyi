@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Open(_message.Message):
-    __slots__ = ("request", "tokens", "prompt_length", "length_max", "end_tokens", "seed", "sample_index", "sampling")
+    __slots__ = ("request", "tokens", "prompt_length", "length_max", "end_tokens", "seed", "sample_index", "sampling", "speculative")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class Open(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_INDEX_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    SPECULATIVE_FIELD_NUMBER: _ClassVar[int]
     request: int
     tokens: _containers.RepeatedScalarFieldContainer[int]
     prompt_length: int
@@ -23,7 +24,8 @@ class Open(_message.Message):
     seed: int
     sample_index: int
     sampling: bytes
-    def __init__(self, request: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., prompt_length: _Optional[int] = ..., length_max: _Optional[int] = ..., end_tokens: _Optional[_Iterable[int]] = ..., seed: _Optional[int] = ..., sample_index: _Optional[int] = ..., sampling: _Optional[bytes] = ...) -> None: ...
+    speculative: bool
+    def __init__(self, request: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., prompt_length: _Optional[int] = ..., length_max: _Optional[int] = ..., end_tokens: _Optional[_Iterable[int]] = ..., seed: _Optional[int] = ..., sample_index: _Optional[int] = ..., sampling: _Optional[bytes] = ..., speculative: bool = ...) -> None: ...
 
 class Abort(_message.Message):
     __slots__ = ("request",)

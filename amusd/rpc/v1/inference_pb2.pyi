@@ -1,9 +1,19 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Origin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OWN: _ClassVar[Origin]
+    ACCEPTED: _ClassVar[Origin]
+    FORESEEN: _ClassVar[Origin]
+OWN: Origin
+ACCEPTED: Origin
+FORESEEN: Origin
 
 class TokenIds(_message.Message):
     __slots__ = ("ids",)
@@ -84,28 +94,28 @@ class Output(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ..., finish_reason: _Optional[str] = ..., seed: _Optional[int] = ..., metrics: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., stop_string: _Optional[str] = ..., stop_token: _Optional[int] = ..., index: _Optional[int] = ..., logprobs: _Optional[_Union[Logprobs, _Mapping]] = ..., cumulative_logprob: _Optional[float] = ..., prompt_logprobs: _Optional[_Union[Logprobs, _Mapping]] = ..., siblings: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
 
 class Span(_message.Message):
-    __slots__ = ("text", "drafted")
+    __slots__ = ("text", "origin")
     TEXT_FIELD_NUMBER: _ClassVar[int]
-    DRAFTED_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     text: str
-    drafted: bool
-    def __init__(self, text: _Optional[str] = ..., drafted: bool = ...) -> None: ...
+    origin: Origin
+    def __init__(self, text: _Optional[str] = ..., origin: _Optional[_Union[Origin, str]] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("token_ids", "drafted", "spans", "finished", "index", "logprobs")
+    __slots__ = ("token_ids", "origins", "spans", "finished", "index", "logprobs")
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
-    DRAFTED_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     token_ids: _containers.RepeatedScalarFieldContainer[int]
-    drafted: _containers.RepeatedScalarFieldContainer[bool]
+    origins: _containers.RepeatedScalarFieldContainer[Origin]
     spans: _containers.RepeatedCompositeFieldContainer[Span]
     finished: Output
     index: int
     logprobs: Logprobs
-    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., drafted: _Optional[_Iterable[bool]] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., finished: _Optional[_Union[Output, _Mapping]] = ..., index: _Optional[int] = ..., logprobs: _Optional[_Union[Logprobs, _Mapping]] = ...) -> None: ...
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., origins: _Optional[_Iterable[_Union[Origin, str]]] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., finished: _Optional[_Union[Output, _Mapping]] = ..., index: _Optional[int] = ..., logprobs: _Optional[_Union[Logprobs, _Mapping]] = ...) -> None: ...
 
 class AbortRequest(_message.Message):
     __slots__ = ("request_id",)

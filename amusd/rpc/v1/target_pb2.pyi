@@ -95,3 +95,35 @@ class TargetFrame(_message.Message):
     commits: Commits
     closed: _containers.RepeatedCompositeFieldContainer[Close]
     def __init__(self, attached: _Optional[_Iterable[_Union[Attached, _Mapping]]] = ..., commits: _Optional[_Union[Commits, _Mapping]] = ..., closed: _Optional[_Iterable[_Union[Close, _Mapping]]] = ...) -> None: ...
+
+class TreesRequest(_message.Message):
+    __slots__ = ("nodes_max",)
+    NODES_MAX_FIELD_NUMBER: _ClassVar[int]
+    nodes_max: int
+    def __init__(self, nodes_max: _Optional[int] = ...) -> None: ...
+
+class Guess(_message.Message):
+    __slots__ = ("token", "parent", "reach")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    REACH_FIELD_NUMBER: _ClassVar[int]
+    token: int
+    parent: int
+    reach: float
+    def __init__(self, token: _Optional[int] = ..., parent: _Optional[int] = ..., reach: _Optional[float] = ...) -> None: ...
+
+class Tree(_message.Message):
+    __slots__ = ("request", "token", "guesses")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    GUESSES_FIELD_NUMBER: _ClassVar[int]
+    request: int
+    token: int
+    guesses: _containers.RepeatedCompositeFieldContainer[Guess]
+    def __init__(self, request: _Optional[int] = ..., token: _Optional[int] = ..., guesses: _Optional[_Iterable[_Union[Guess, _Mapping]]] = ...) -> None: ...
+
+class TreesReply(_message.Message):
+    __slots__ = ("trees",)
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    trees: _containers.RepeatedCompositeFieldContainer[Tree]
+    def __init__(self, trees: _Optional[_Iterable[_Union[Tree, _Mapping]]] = ...) -> None: ...

@@ -44,6 +44,11 @@ class TargetStub(object):
                 request_serializer=amusd_dot_rpc_dot_v1_dot_target__pb2.DrafterFrame.SerializeToString,
                 response_deserializer=amusd_dot_rpc_dot_v1_dot_target__pb2.TargetFrame.FromString,
                 _registered_method=True)
+        self.Trees = channel.unary_unary(
+                '/amusd.rpc.v1.Target/Trees',
+                request_serializer=amusd_dot_rpc_dot_v1_dot_target__pb2.TreesRequest.SerializeToString,
+                response_deserializer=amusd_dot_rpc_dot_v1_dot_target__pb2.TreesReply.FromString,
+                _registered_method=True)
 
 
 class TargetServicer(object):
@@ -63,6 +68,13 @@ class TargetServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Trees(self, request, context):
+        """To look at; answered by the engine between two passes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TargetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_TargetServicer_to_server(servicer, server):
                     servicer.Speculate,
                     request_deserializer=amusd_dot_rpc_dot_v1_dot_target__pb2.DrafterFrame.FromString,
                     response_serializer=amusd_dot_rpc_dot_v1_dot_target__pb2.TargetFrame.SerializeToString,
+            ),
+            'Trees': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trees,
+                    request_deserializer=amusd_dot_rpc_dot_v1_dot_target__pb2.TreesRequest.FromString,
+                    response_serializer=amusd_dot_rpc_dot_v1_dot_target__pb2.TreesReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +148,33 @@ class Target(object):
             '/amusd.rpc.v1.Target/Speculate',
             amusd_dot_rpc_dot_v1_dot_target__pb2.DrafterFrame.SerializeToString,
             amusd_dot_rpc_dot_v1_dot_target__pb2.TargetFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trees(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amusd.rpc.v1.Target/Trees',
+            amusd_dot_rpc_dot_v1_dot_target__pb2.TreesRequest.SerializeToString,
+            amusd_dot_rpc_dot_v1_dot_target__pb2.TreesReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@
 import numpy as np
 
 NEARLY_ALL = 1.0 - 1e-12
+ALL_BUT_ROUNDING = 1.0 - 1e-15
 
 
 def normalised(weights):
@@ -28,6 +29,7 @@ EDGES = {
     "hub above one half, wanted more": ([0.9, 0.05, 0.03, 0.02], [0.6, 0.2, 0.1, 0.1]),
     "hub with nearly all": ([0.3, 0.4, 0.3], [NEARLY_ALL, 0.6e-12, 0.4e-12]),
     "hub with nearly all, wanted too": ([NEARLY_ALL, 0.4e-12, 0.6e-12], [NEARLY_ALL, 0.6e-12, 0.4e-12]),
+    "hub with all but rounding": ([0.3, 0.4, 0.3], [ALL_BUT_ROUNDING, 0.6e-15, 0.4e-15]),
     "two hubs": ([0.2, 0.5, 0.3], [0.4, 0.2, 0.4]),
     "uniform draft": ([0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25]),
     "truncated draft": (random_law(6, 1), normalised([*random_law(6, 2)[:3], 0, 0, 0])),

@@ -55,6 +55,31 @@ def test_rrs_hits_unless_every_residual_misses(case):
             assert found == pytest.approx(1 - missed, abs=TOLERANCE)
 
 
+def hit_rate_without_replacement(p, q, k):
+    """The first sibling is emitted, or it is not and the residual is met by what is left of q."""
+    kept = np.minimum(p, q)
+    residual = np.maximum(p - q, 0)
+    if k == 1 or residual.sum() < TOLERANCE:
+        return kept.sum()
+    found = kept.sum()
+    for token, mass in enumerate(q):
+        left = np.where(np.arange(len(q)) == token, 0, q)
+        if mass > 0 and left.sum() > 0:
+            later = hit_rate_without_replacement(residual / residual.sum(), left / left.sum(), k - 1)
+            found += (mass - kept[token]) * later
+    return found
+
+
+@every_case
+@pytest.mark.parametrize("k", [2, 3])
+def test_rrsw_hits_unless_every_residual_misses_what_is_left_of_the_draft(case, k):
+    p, q = laws(case)
+    if len(q) ** k <= 130:
+        found = hit_rate(rules.get("rrsw").law, p, q, without_replacement(q, k))
+        wanted = hit_rate_without_replacement(np.array(p), np.array(q), k)
+        assert found == pytest.approx(wanted, abs=TOLERANCE)
+
+
 @every_case
 @pytest.mark.parametrize("k", [2, 3])
 def test_kseq_hits_as_its_discount_promises_and_no_smaller_one_is_lossless(case, k):
