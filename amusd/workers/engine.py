@@ -111,7 +111,8 @@ class Engine(ABC, threading.Thread, Generic[E]):
                 if isinstance(event, Stop):
                     self.stopping = True
                 elif isinstance(event, Asked):
-                    event.answer.set_result(event.question())
+                    if event.answer.set_running_or_notify_cancel():  # whoever asked may have left
+                        event.answer.set_result(event.question())
                 else:
                     self.on_event(event)
                 event = self._inbox.get_nowait()
