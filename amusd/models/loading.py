@@ -165,7 +165,7 @@ def streamline(loaded: LoadedModel, context: int) -> None:
     model = loaded.model
     loaded.lean = lean_decoder(model, max(context, POSITIONS_CHECKED))
     if loaded.device.type == "cpu":
-        # A small plain product is quicker to call, and a draft need not be exact.
+        # A small plain float32 product is quicker to call, and a draft need not be exact.
         loaded.packed_layers = pack(loaded.lean or model, small=loaded.role != "draft")
     if loaded.lean is not None:
         loaded.lean.on_packed()
