@@ -3,7 +3,7 @@
     python scripts/measure_pass.py
 
 Prints, median of `--repeats` with the fastest and the slowest: how fast one core reads memory (the fastest
-of some reductions over 512 MiB, in huge pages where the machine lends them, GB/s); a target pass by its number
+of some reductions over 512 MiB, in huge pages where the machine has them, GB/s); a target pass by its number
 of rows, and the weights that it reads per second as a share of that; a step of `ModelDrafter.expand`
 (forward, race, candidates) at one and at four nodes of one request. The machine has to be otherwise idle.
 """
