@@ -303,7 +303,7 @@ def _computed_dtype(spec: ModelSpec, weights: torch.dtype, devices: DeviceSpec) 
 
 
 def _may_be_rounded(spec: ModelSpec, devices: DeviceSpec, model: Any) -> bool:
-    """Whether products of bytes are worth a try: for a draft on a CPU, its type not named, with room for both."""
+    """Whether to try products of bytes: for a draft on a CPU, its type not named, with room for both."""
     if spec.role != "draft" or spec.dtype != "auto" or not spec.lean or spec.quantization is not None:
         return False
     if devices.kind != "cpu" or not has_byte_packing():
