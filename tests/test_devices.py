@@ -230,6 +230,7 @@ def test_a_pinned_process_takes_all_its_threads_along():
 
 
 def test_the_environment_of_a_worker():
+    assert thread_environment(parse_device("cpu:0"))["THP_MEM_ALLOC_ENABLE"] == "1"
     assert thread_environment(parse_device("cpu:2-5"))["OMP_NUM_THREADS"] == "4"
     assert thread_environment(parse_device("cpu:2-5"))["CUDA_VISIBLE_DEVICES"] == ""
     assert "CUDA_VISIBLE_DEVICES" not in thread_environment(parse_device("cuda:0"))

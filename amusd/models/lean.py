@@ -132,7 +132,8 @@ class LeanDecoder(nn.Module):
     def _norm(self, rows: Tensor, weight: Tensor) -> Tensor:
         """RMS norm over the last dimension, in float32 as transformers does it."""
         wide = rows.float()
-        scale = wide.square().mean(-1, keepdim=True).add_(self._epsilon).rsqrt_()
+        norm: Tensor = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # one pass over the row
+        scale = norm.square_().div_(wide.shape[-1]).add_(self._epsilon).rsqrt_()
         return (wide * scale).to(rows.dtype) * weight
 
 

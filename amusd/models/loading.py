@@ -21,6 +21,7 @@ from amusd.devices import DeviceSpec
 from amusd.errors import InputError, ModelError
 from amusd.models import sizes
 from amusd.models.attention import install
+from amusd.models.byte_packing import bears_bytes, has_byte_packing, pack_in_bytes
 from amusd.models.families import check_supported, mask_windows, text_config
 from amusd.models.lean import ROWS_MULTIPLE, LeanDecoder, lean_decoder
 from amusd.models.names import Role, Source, find_source, quiet
@@ -32,6 +33,7 @@ Dtype = Literal["bfloat16", "float32", "auto"]
 
 CONTEXT_DEFAULT = 2048  # positions
 POSITIONS_CHECKED = 256  # by the self-check, whatever the context; a table of rotations has to hold them
+ROUNDING_BYTES = 5  # of a weight, while a model is in float32 and in bytes
 REASON_CHARACTERS_MAX = 200  # of other people's error messages, some of which are a page long
 
 
@@ -42,13 +44,14 @@ class ModelSpec:
     Attributes:
         name: `demo`, `demo-small`, `demo-large`, a folder, or a hub id.
         dtype: of the weights; `auto` is the checkpoint's own. A CPU without bfloat16 products computes with
-            bfloat16 weights in float32: several times faster, and the cells are float32 too.
+            bfloat16 weights in float32: several times faster, and the cells are float32 too. A draft on a CPU
+            whose type is left at `auto` is rounded to int8 where that changes little (`byte_packing`).
         revision: hub branch, tag or commit.
         trust_remote_code: run model code that comes with the checkpoint.
         quantization: transformers' `quantization_config`.
         widen: FFN size to widen the model to, 0 to leave it (see `amusd.models.widening`).
         lean: run layers that are understood completely in fewer operations (`lean`), and on a CPU lay the
-            weights out once for faster products (`packing`).
+            weights out once for faster products (`packing`, `byte_packing`).
         role: names the option in errors, and picks the model behind `demo`.
     """
 
@@ -98,6 +101,7 @@ class LoadedModel:
     role: Role = "target"
     lean: LeanDecoder | None = None
     weights_dtype: torch.dtype | None = None
+    in_bytes: bool = False
 
     @property
     def rows_multiple(self) -> int:
@@ -109,6 +113,8 @@ class LoadedModel:
     def describe_dtype(self) -> str:
         """The weights' type, and what is computed with them if that is another."""
         own, weights = (str(each).removeprefix("torch.") for each in (self.dtype, self.weights_dtype))
+        if self.in_bytes:
+            return f"{weights} weights rounded to int8"
         return own if self.weights_dtype in (None, self.dtype) else f"{weights} weights computed in {own}"
 
     @property
@@ -147,10 +153,10 @@ def load_model(
     model = _load_weights(spec, source, weights_dtype, devices)
     if spec.widen:
         widen(model, spec.widen)
-    if dtype != weights_dtype:
-        model = model.to(dtype)
+    in_bytes = _may_be_rounded(spec, devices, model) and bears_bytes(model.float())
+    model = model.to(torch.float32 if in_bytes else dtype)
     loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model), role=spec.role)
-    loaded.weights_dtype = weights_dtype
+    loaded.weights_dtype, loaded.in_bytes = weights_dtype, in_bytes
     if spec.lean:
         streamline(loaded, context or default_context(config))
     return loaded
@@ -164,8 +170,10 @@ def streamline(loaded: LoadedModel, context: int) -> None:
     """
     model = loaded.model
     loaded.lean = lean_decoder(model, max(context, POSITIONS_CHECKED))
-    if loaded.device.type == "cpu":
-        # A small plain product is quicker to call, and a draft need not be exact.
+    if loaded.in_bytes:
+        loaded.packed_layers = len(pack_in_bytes(loaded.lean or model))
+    elif loaded.device.type == "cpu":
+        # A small plain float32 product is quicker to call, and a draft need not be exact.
         loaded.packed_layers = pack(loaded.lean or model, small=loaded.role != "draft")
     if loaded.lean is not None:
         loaded.lean.on_packed()
@@ -292,6 +300,15 @@ def _computed_dtype(spec: ModelSpec, weights: torch.dtype, devices: DeviceSpec) 
     if half and devices.kind == "cpu" and spec.quantization is None and not has_bfloat16_products():
         return torch.float32
     return weights
+
+
+def _may_be_rounded(spec: ModelSpec, devices: DeviceSpec, model: Any) -> bool:
+    """Whether to try products of bytes: for a draft on a CPU, its type not named, with room for both."""
+    if spec.role != "draft" or spec.dtype != "auto" or not spec.lean or spec.quantization is not None:
+        return False
+    if devices.kind != "cpu" or not has_byte_packing():
+        return False
+    return sizes.available_bytes(devices) > ROUNDING_BYTES * int(model.num_parameters())
 
 
 def _weights_bytes(spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype) -> int:

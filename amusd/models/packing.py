@@ -20,7 +20,7 @@ from amusd.models.half_packing import HalfLinear, has_half_packing
 _OPERATORS = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
 PACKED_SMALL = 384 * 1024
 HALVED_SMALL = 128 * 1024
-"""Weights below which a plain product is as fast: measured on Zen 3, at one to four rows."""
+"""Weights below which a plain float32 product is as fast: measured on Zen 3, at one to four rows."""
 
 _PROBE_ROWS = (1, 2, 3, 4, 8, 16, 256)
 _PROBE_ROWS_PLAIN = (4, 8, 16, 256)  # a plain product of fewer rows is another kernel's
@@ -75,7 +75,7 @@ def pack(model: nn.Module, *, small: bool = True) -> int:
 
     Args:
         model: its direct or indirect children are replaced.
-        small: also those whose plain product is as fast, for it is quicker to call.
+        small: also float32 ones whose plain product is as fast, for it is quicker to call.
 
     Returns:
         How many layers are packed.
@@ -119,7 +119,7 @@ class _Packer:
         return packed if self._agrees[shape] else None
 
     def _takes(self, weight: Tensor, small: int) -> bool:
-        return self._small or weight.numel() >= small
+        return self._small or weight.dtype == torch.bfloat16 or weight.numel() >= small
 
 
 def takes_any_rows(product: nn.Module) -> bool:

@@ -165,7 +165,7 @@ def draft_policy(mode: str, num_speculative_tokens: int) -> DraftPolicy:
         case "amusd" | "pearl":
             return ChainPolicy(ahead)
         case "async":
-            return BestFirstPolicy(rows_max=4, depth_max=ahead, branch=4, reach_min=0.001)
+            return BestFirstPolicy(rows_max=4, depth_max=ahead, branch=4, reach_min=0.005)
         case _:
             raise InputError("mode", mode, "a draft worker knows sync, async, amusd and pearl")
 

@@ -4,21 +4,30 @@ The bytes are those that msgpack takes for the columns of amusd's frames, withou
 TCP's own: they are estimated here because the transport lies on a higher floor.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from typing import TypeVar
 
-from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Node, Propose
+from amusd.speculation.messages import (
+    Attached,
+    Close,
+    Commit,
+    Have,
+    Hello,
+    Node,
+    Propose,
+    score_level,
+    score_of_level,
+)
 
 Message = Hello | Propose | Have | Attached | Commit | Close
 M = TypeVar("M", bound=Message)
 
-_FLOAT_BYTES = 5
 _MESSAGE_BYTES = 8  # the envelope: which kind it is, how long it is, how many columns there are
 
 
 def transfer(message: M) -> M:
-    """The message as its receiver decodes it; scores travel as float32."""
+    """The message as its receiver decodes it; scores travel in steps."""
     copy: Message
     match message:
         case Propose(request, nodes):
@@ -43,15 +52,16 @@ def bytes_of(messages: Sequence[Message]) -> int:
 
 
 def _transfer_node(node: Node) -> Node:
-    (score,) = struct.unpack("<f", struct.pack("<f", node.score))
-    return Node(node.id, node.parent, node.token, score)
+    return Node(node.id, node.parent, node.token, score_of_level(score_level(node.score)))
 
 
 def _payload_bytes(message: Message) -> int:
     match message:
         case Propose(request, nodes):
-            numbers = [number for node in nodes for number in (node.id, node.parent, node.token)]
-            return _ints((request, *numbers)) + _FLOAT_BYTES * len(nodes)
+            columns = [(node.id - node.parent, node.token, score_level(node.score)) for node in nodes]
+            gaps = [after.id - before.id for before, after in pairwise(nodes)]
+            first = [node.id for node in nodes[:1]]
+            return _ints((request, *first, *gaps, *chain.from_iterable(columns)))
         case Hello(incarnation, lengths):
             return _ints((incarnation, *lengths.keys(), *lengths.values()))
         case Attached(request, start, tokens):

@@ -8,6 +8,7 @@ Laws:
 - No field changes its meaning with another field's value.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NewType, get_args
@@ -21,10 +22,27 @@ Origin = Literal["own", "accepted", "foreseen"]
 its token all the same."""
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
 
+SCORE_STEPS = 8
+"""Of the log odds of a score, as it travels: finer than what is learned of them (`policies.calibration`)."""
+SCORE_LEVEL_MAX = 240  # log odds from -15 to 15
+
 
 def prefix_parent(length: int) -> int:
     """Return how a node names the committed prefix of `length` tokens as its parent."""
     return -length
+
+
+def score_level(score: float) -> int:
+    """A score in (0, 1] as steps of its log odds, 0 to ``SCORE_LEVEL_MAX``."""
+    middle = SCORE_LEVEL_MAX // 2
+    if score >= 1:
+        return SCORE_LEVEL_MAX
+    return min(SCORE_LEVEL_MAX, max(0, middle + round(SCORE_STEPS * math.log(score / (1 - score)))))
+
+
+def score_of_level(level: int) -> float:
+    """The score of a level."""
+    return 1 / (1 + math.exp((SCORE_LEVEL_MAX // 2 - level) / SCORE_STEPS))
 
 
 @dataclass(frozen=True, slots=True)

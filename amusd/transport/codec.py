@@ -1,13 +1,15 @@
 """Messages of the core to and from the wire.
 
-The hot payloads (proposed nodes, commits) are columns: one msgpack array per field over all
-requests of one frame, which costs a few bytes a node. Everything else is protobuf.
+The hot payloads (proposed nodes, commits) are columns: one msgpack array per field over all requests
+of one frame. A node takes some seven bytes: ids as what they are more than the one before, parents as what
+they are less than the node's own, scores in steps of an eighth of log odds. Everything else is protobuf.
 
-Laws: ``decode(encode(message)) == message``; a malformed payload raises ProtocolError naming the
-side that sent it, never a decoder's own exception.
+Laws: ``decode(encode(message)) == message``, but for those steps; a malformed payload raises ProtocolError
+naming the side that sent it, never a decoder's own exception.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgpack
@@ -17,6 +19,7 @@ from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import common_pb2, target_pb2
 from amusd.speculation.messages import (
     ORIGINS,
+    SCORE_LEVEL_MAX,
     Attached,
     Close,
     Commit,
@@ -27,6 +30,8 @@ from amusd.speculation.messages import (
     NodeId,
     Propose,
     RequestId,
+    score_level,
+    score_of_level,
 )
 
 COLUMN_VALUES_MAX = 1 << 20  # of one column; a frame is bounded by the gRPC message limit as well
@@ -102,10 +107,10 @@ def encode_drafter(messages: Sequence[DrafterMessage]) -> list[target_pb2.Drafte
         columns = [
             [proposal.request for proposal in proposals],
             [len(proposal.nodes) for proposal in proposals],
-            [node.id for node in nodes],
-            [node.parent for node in nodes],
+            [after - before for before, after in pairwise([0, *(node.id for node in nodes)])],
+            [node.id - node.parent for node in nodes],
             [node.token for node in nodes],
-            [node.score for node in nodes],
+            [score_level(node.score) for node in nodes],
         ]
         if any(proposal.draws for proposal in proposals):
             columns += _draw_columns(proposals)
@@ -148,15 +153,16 @@ def _draw_columns(proposals: Sequence[Propose]) -> list[list[Any]]:
 def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
     sender = "drafter"
     columns = _columns(payload, sender, 6, 6 + _DRAW_COLUMNS)
-    requests, counts, ids, parents, tokens, scores = columns[:6]
-    if len(requests) != len(counts):
+    requests, counts, gaps, below, tokens, levels = columns[:6]
+    if len(requests) != len(counts) or len(gaps) != len(below):
         raise ProtocolError("the drafter sent columns of unequal length")
-    _whole(requests, sender)
-    _whole(ids, sender)
-    _whole(tokens, sender)
-    _whole(parents, sender, lowest=-(1 << 62))
-    if any(type(score) is not float for score in scores):
-        raise ProtocolError("the drafter sent a score that is no float")
+    for column in (requests, tokens, levels):
+        _whole(column, sender)
+    if any(level > SCORE_LEVEL_MAX for level in levels):
+        raise ProtocolError("the drafter sent a score that is none")
+    ids = _whole(list(accumulate(_whole(gaps, sender, lowest=-(1 << 63)))), sender)
+    parents = [node - less for node, less in zip(ids, _whole(below, sender, lowest=-(1 << 63)), strict=True)]
+    scores = [score_of_level(level) for level in levels]
     runs = _split(counts, (ids, parents, tokens, scores), sender)
     draws = _decode_draws(columns[6:], len(requests)) if len(columns) > 6 else [{} for _ in requests]
     proposals: list[DrafterMessage] = []

@@ -74,6 +74,13 @@ def test_small_weights_stay_plain_where_asked() -> None:
     assert [type(layer) for layer in model] == [nn.Linear, PackedLinear]
 
 
+@needs_bfloat16
+def test_small_bfloat16_weights_are_always_packed() -> None:
+    model = nn.Sequential(linear())
+    assert pack(model, small=False) == 1
+    assert type(model[0]) is PackedLinear
+
+
 def test_what_no_kernel_packs_stays_plain() -> None:
     model = nn.Sequential(linear(dtype=torch.float64))
     assert pack(model) == 0

@@ -20,14 +20,14 @@ MESSAGES = [
 ]
 
 
-def test_a_copy_says_the_same_with_scores_in_float32():
+def test_a_copy_says_the_same_with_scores_in_steps():
     for message in MESSAGES:
         copy = transfer(message)
         assert copy is not message
         if isinstance(message, Propose):
             assert [node.token for node in copy.nodes] == [node.token for node in message.nodes]
             assert copy.nodes[0].score != 0.3
-            assert copy.nodes[0].score == pytest.approx(0.3, rel=1e-7)
+            assert copy.nodes[0].score == pytest.approx(0.3, rel=0.07)
         else:
             assert copy == message
 

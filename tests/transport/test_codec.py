@@ -10,6 +10,7 @@ from amusd.logprobs import PlacedLogprobs, RowLogprobs
 from amusd.rpc.v1 import target_pb2
 from amusd.speculation.messages import (
     ORIGINS,
+    SCORE_LEVEL_MAX,
     Attached,
     Close,
     Commit,
@@ -18,6 +19,8 @@ from amusd.speculation.messages import (
     Hello,
     Node,
     Propose,
+    score_level,
+    score_of_level,
 )
 from amusd.transport import codec
 
@@ -28,7 +31,7 @@ nodes = st.builds(
     id=ids,
     parent=st.integers(-(2**31), 2**62),
     token=tokens,
-    score=st.floats(2**-20, 1, width=32),
+    score=st.integers(0, SCORE_LEVEL_MAX).map(score_of_level),
 )
 parents = st.integers(-(2**31), 2**62)
 weights = st.floats(2**-126, 1, width=32)
@@ -73,6 +76,14 @@ def test_proposals_of_all_requests_share_one_frame_and_come_back_equal(messages)
     assert [m for f in frames for m in codec.decode_drafter(through_the_wire(f))] == messages
 
 
+@given(st.floats(2**-20, 1, width=32))
+def test_scores_are_rounded_to_steps_of_their_log_odds(score):
+    rounded = score_of_level(score_level(score))
+    assert 0 < rounded <= 1
+    assert rounded == pytest.approx(score, rel=0.07)
+    assert 1 - rounded == pytest.approx(1 - score, rel=0.07, abs=1e-6)
+
+
 @given(st.dictionaries(ids, st.integers(0, 2**31), max_size=4), ids)
 def test_hello_comes_back_equal(lengths, incarnation):
     hello = Hello(incarnation, lengths)
@@ -91,7 +102,7 @@ def test_what_is_newest_for_a_drafter_comes_back_equal(found, closed):
     assert codec.decode_target(through_the_wire(codec.encode_target(messages))) == messages
 
 
-GOOD = [[1], [1], [5], [-3], [9], [0.5]]
+GOOD = [[1], [1], [5], [8], [9], [120]]  # request, nodes, id, id less parent, token, score
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,10 @@ GOOD = [[1], [1], [5], [-3], [9], [0.5]]
         msgpack.packb([*GOOD[:2], ["5"], *GOOD[3:]]),
         msgpack.packb([*GOOD[:2], [True], *GOOD[3:]]),
         msgpack.packb([*GOOD[:4], [-1], GOOD[5]]),
-        msgpack.packb([*GOOD[:5], [1]]),
+        msgpack.packb([*GOOD[:5], [0.5]]),
+        msgpack.packb([*GOOD[:5], [SCORE_LEVEL_MAX + 1]]),
+        msgpack.packb([*GOOD[:2], [-1], *GOOD[3:]]),
+        msgpack.packb([*GOOD[:3], [8, 1], *GOOD[4:]]),
         msgpack.packb([1, 2, 3, 4, 5, 6]),
     ],
 )
@@ -135,8 +149,8 @@ def test_an_empty_frame_is_refused():
 
 def test_a_node_costs_few_bytes():
     chain = tuple(Node(1000 + i, 999 + i, 2000, 0.5) for i in range(8))
-    [frame] = codec.encode_drafter([Propose(3, chain)])
-    assert len(frame.SerializeToString()) <= 18 * len(chain)
+    [empty], [full] = (codec.encode_drafter([Propose(3, nodes)]) for nodes in ((), chain))
+    assert full.ByteSize() - empty.ByteSize() <= 7 * len(chain)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.integers(0, 100), max_size=4))
