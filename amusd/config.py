@@ -163,7 +163,7 @@ class EngineConfig(BaseModel):
         self._check_addresses()
         if self.policy == "fixed" and self.mode != "async":
             raise InputError("policy", self.policy, f"mode {self.mode} has its own; drop it, or use async")
-        self._remarks = remarks + self._check_rule()
+        self._remarks = remarks + self._check_rule() + self._remark_phrases()
 
     def _check_addresses(self) -> None:
         """Attached workers have addresses, and were told their devices; others are the other way round."""
@@ -191,6 +191,13 @@ class EngineConfig(BaseModel):
             remedy = f"{RANDOM_DRAFT} has no law to draw from; name a draft model, or take race or topk"
             raise InputError("rule", self.rule, remedy)
         return (f"rule {self.rule}: {IN_DISTRIBUTION}",)
+
+    def _remark_phrases(self) -> tuple[str, ...]:
+        """Phrases go after the last node of a chain, and only one way to verify has that."""
+        if PHRASES not in self.drafts or self.verify == "chain":
+            return ()
+        idle = f"verify {self.verify}: the draft {PHRASES} is idle, for it lengthens chains only"
+        return (f"{idle}; take verify chain, or leave {PHRASES} out",)
 
     @property
     def drafts(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q, EngineConfig
+from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q, EngineConfig, VerifyName
 from amusd.errors import DeviceError, InputError
 from amusd.params import RuleName
 from amusd.sampling.rules import RULES
@@ -195,3 +195,13 @@ def test_a_rule_that_is_exact_only_in_distribution_says_so(rule: str) -> None:
 
 def test_the_target_alone_follows_no_rule() -> None:
     assert EngineConfig(rule="rrs", mode="alone").remarks == ()
+
+
+@pytest.mark.parametrize("verify", get_args(VerifyName))
+def test_phrases_that_would_be_idle_are_said_to_be(verify: str) -> None:
+    config = EngineConfig(draft=["demo", "phrases"], verify=verify)
+    assert any("draft phrases is idle" in remark for remark in config.remarks) == (verify != "chain")
+    assert EngineConfig(draft=["demo", "ngram"], verify=verify).remarks == ()
+    assert EngineConfig(draft=["demo", "phrases"], verify=verify, mode="alone").remarks == (
+        "mode alone: the draft is not loaded",
+    )

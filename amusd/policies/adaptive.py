@@ -126,10 +126,9 @@ class AdaptiveVerify:
         pace.heard[drafter], pace.emptied = now, None
 
     def on_pass(
-        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
+        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float
     ) -> None:
-        """Learn what the pass cost; from now on nodes are waited for again."""
-        self.costs.observe(len(verified), max(verified.values()) + 1, end - start)
+        """From now on nodes are waited for again."""
         for request in verified:
             pace = self._paces.get(request)
             if pace is not None:

@@ -1,63 +1,187 @@
-"""What a pass costs by its number of rows: measured at start, followed while it runs.
+"""What a pass costs: measured when the model is loaded, learned from every pass since.
+
+    seconds(B, W, L) = rows(B x W) + (B - 1) x per_request + B x L x per_cell
+
+for B requests of W rows each, all rows together on a line through knots, that attend to L cells each.
 
 Laws:
-- Between measured row counts the cost is interpolated, beyond the last one its slope goes on; it never falls
-  with more rows.
-- A single slow pass (a neighbour on the machine) moves nothing by more than a twentieth.
+- Between knots the cost of rows is interpolated, beyond the last one its slope goes on; it never falls with
+  more rows, more requests or more cells.
+- A single slow pass, however slow (a neighbour on the machine), moves what is foreseen of its own shape by at
+  most a fortieth, and of any other by a thirtieth. Where a share s of passes is such, the others come to lie
+  s / (1 - s) / 4 below what is foreseen: 3 % where it is a tenth. A machine that is twice as slow from now on
+  is known after some thirty passes.
+- What passes show of one shape moves the others too, for machines get slower as a whole; but less.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from math import isfinite
+from operator import mul
+from typing import Any, Final
 
 ROW_COST: Final = 0.033
 """What a row beyond the fourth adds to a pass, as a share of it, where nothing was measured: 12 to 14 % for
 eight rows, 33 to 43 % for sixteen, in bf16 on one Zen 5 core with 0.24 and 0.75 GB of weights."""
 
+REQUEST_COST: Final = 0.02  # what a further request adds besides its rows, as a share of the least pass
+CELL_COST: Final = 2e-5  # what a cell adds that is attended to, likewise
+
 _STEP: Final = 0.1  # of the way towards what was seen
-_SURPRISE_MAX: Final = 0.5  # more than this share off counts as this share off
+_SURPRISE_MAX: Final = 0.25  # more than this share off counts as this share off
+
+
+@dataclass(slots=True)
+class Learned:
+    """The parameters of a curve, in seconds.
+
+    Attributes:
+        rows: the knots, ascending.
+        seconds: what passes of so many rows take, of one request and without what they attend to.
+        per_request: of every request but the first.
+        per_cell: of every cell that a request attends to.
+        passes: that it was learned from.
+    """
+
+    rows: list[int]
+    seconds: list[float]
+    per_request: float
+    per_cell: float
+    passes: int = 0
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "Learned":
+        """What `asdict` made of one.
+
+        Raises:
+            ValueError: that is no such thing.
+        """
+        try:
+            found = cls(**values)
+            numbers = [*found.rows, *found.seconds, found.per_request, found.per_cell, found.passes]
+            usable = all(isinstance(number, int | float) and isfinite(number) for number in numbers)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        if not (
+            usable
+            and len(found.rows) == len(found.seconds) > 0
+            and found.rows == sorted(set(found.rows))
+            and found.rows[0] > 0
+            and min(found.seconds) > 0
+            and min(found.per_request, found.per_cell, found.passes) >= 0
+        ):
+            raise ValueError("these are no costs of passes")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the seconds of one shape are made of; a factor times its parameter is seconds."""
+
+    knots: Sequence[tuple[int, float]]  # index and factor
+    requests: float
+    cells: float
 
 
 class CostCurve:
-    """Seconds of one pass as a function of its rows over all requests.
+    """Seconds of one pass.
 
     Args:
-        seconds: measured, by number of rows.
+        seconds: measured, by number of rows, of one request.
         rows_multiple: the rows of each request are padded to a multiple of this.
+        rows_max: of all requests together; up to here there are knots at doubles of the last measured.
     """
 
-    def __init__(self, seconds: Mapping[int, float], rows_multiple: int = 4) -> None:
+    def __init__(self, seconds: Mapping[int, float], rows_multiple: int = 4, rows_max: int = 0) -> None:
         if not seconds:
             seconds = {4: 1.0, 16: 1.0 + 12 * ROW_COST}
         self.rows_multiple = rows_multiple
-        self._rows = sorted(seconds)
-        self._seconds: list[float] = []
-        for rows in self._rows:
-            self._seconds.append(max(seconds[rows], *self._seconds, 0.0))
-        self._drift = 1.0
+        rows = sorted(seconds)
+        least = seconds[rows[0]]
+        known = list(accumulate((seconds[each] for each in rows), max))
+        self._learned = Learned(rows, known, REQUEST_COST * least, CELL_COST * least)
+        self._cells = 0
+        while rows[-1] < rows_max:
+            more = 2 * rows[-1]
+            known.append(self.seconds(1, more, cells=0))
+            rows.append(more)
 
-    def seconds(self, requests: int, width: int) -> float:
-        """The expected duration of a pass of `width` rows for each of some requests."""
-        return self._drift * self._measured(requests * self.padded(width))
+    def seconds(self, requests: int, width: int, cells: int | None = None) -> float:
+        """The expected duration of a pass.
+
+        Args:
+            width: rows of each request.
+            cells: that each request attends to; None: as many as in the last pass.
+        """
+        return self._seconds(self._parts(requests, width, self._cells if cells is None else cells))
 
     def padded(self, width: int) -> int:
         """The rows that a request really takes."""
         return -(-width // self.rows_multiple) * self.rows_multiple
 
-    def observe(self, requests: int, width: int, seconds: float) -> None:
-        """A pass took so long."""
-        surprise = seconds / self.seconds(requests, width) - 1.0
-        self._drift *= 1.0 + _STEP * min(_SURPRISE_MAX, max(-_SURPRISE_MAX, surprise))
+    def observe(self, requests: int, width: int, seconds: float, cells: int = 0) -> None:
+        """A pass took so long; arguments as of `seconds`.
 
-    def to_dict(self) -> dict[str, float]:
-        """Seconds by rows, as they are now, for printing."""
-        return {str(rows): self._drift * value for rows, value in zip(self._rows, self._seconds, strict=True)}
+        All parameters are scaled together, and each besides by the root of its share u of what was foreseen,
+        such that this shape moves by `_STEP` of the surprise; no parameter changes its sign. The root, and
+        not u itself, because small parts would take thousands of passes to become large ones.
+        """
+        learned, parts = self._learned, self._parts(requests, width, cells)
+        foreseen = self._seconds(parts)
+        surprise = max(-_SURPRISE_MAX, min(_SURPRISE_MAX, seconds / foreseen - 1.0))
+        own = [0.0] * len(learned.rows)
+        for index, factor in parts.knots:
+            own[index] = max(0.0, factor) * learned.seconds[index] / foreseen
+        for_requests = parts.requests * learned.per_request / foreseen
+        for_cells = parts.cells * learned.per_cell / foreseen
+        gain = _STEP * surprise / (1.0 + sum(u**1.5 for u in (*own, for_requests, for_cells)))
+        scales = (1.0 + gain * (1.0 + u**0.5) for u in own)
+        learned.seconds = list(accumulate(map(mul, learned.seconds, scales), max))
+        learned.per_request *= 1.0 + gain * (1.0 + for_requests**0.5)
+        learned.per_cell *= 1.0 + gain * (1.0 + for_cells**0.5)
+        learned.passes += 1
+        self._cells = cells
 
-    def _measured(self, rows: int) -> float:
-        known, values = self._rows, self._seconds
+    def table(self) -> dict[str, float]:
+        """Seconds of some passes as they would be now, by their shapes, for people to look at."""
+        shapes = [(requests, width) for requests in (1, 4, 16) for width in (1, 8)]
+        return {f"{requests} x {width} rows": self.seconds(requests, width) for requests, width in shapes}
+
+    @property
+    def passes(self) -> int:
+        """How many it was learned from, those of an earlier life included."""
+        return self._learned.passes
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that was learned, for a file."""
+        return asdict(self._learned)
+
+    def resume(self, values: Mapping[str, Any]) -> None:
+        """Go on from what an earlier curve with the same knots had learned.
+
+        Raises:
+            ValueError: it is damaged, or its knots are others.
+        """
+        found = Learned.read(values)
+        if found.rows != self._learned.rows:
+            raise ValueError(f"its rows are {found.rows}, not {self._learned.rows}")
+        self._learned = found
+
+    def _parts(self, requests: int, width: int, cells: int) -> _Parts:
+        return _Parts(self._knots(requests * self.padded(width)), requests - 1, requests * cells)
+
+    def _seconds(self, parts: _Parts) -> float:
+        learned = self._learned
+        rows = sum(factor * learned.seconds[index] for index, factor in parts.knots)
+        return rows + parts.requests * learned.per_request + parts.cells * learned.per_cell
+
+    def _knots(self, rows: int) -> Sequence[tuple[int, float]]:
+        """Between which knots so many rows lie, and how near to each."""
+        known = self._learned.rows
         if len(known) == 1 or rows <= known[0]:
-            return values[0]
+            return ((0, 1.0),)
         right = min(bisect_left(known, rows), len(known) - 1)
-        left = right - 1
-        slope = (values[right] - values[left]) / (known[right] - known[left])
-        return values[left] + slope * (rows - known[left])
+        share = (rows - known[right - 1]) / (known[right] - known[right - 1])
+        return ((right - 1, 1.0 - share), (right, share))

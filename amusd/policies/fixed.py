@@ -68,7 +68,7 @@ class FixedVerify:
         self._lapsed.discard(request)
 
     def on_pass(
-        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
+        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float
     ) -> None:
         """The wait for the next pass's nodes begins."""
         self._since = dict.fromkeys(self._since, end)
@@ -99,10 +99,10 @@ class PearlVerify(FixedVerify):
         return {request: min(len(chain), self.wanted(request)) for request, chain in reaches.items()}
 
     def on_pass(
-        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
+        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float
     ) -> None:
         """A block that was accepted whole is followed by a block, anything else by a single token."""
-        super().on_pass(verified, accepted, start, end)
+        super().on_pass(verified, accepted, end)
         for request, count in verified.items():
             if count and accepted[request] == count:
                 self._flowing.add(request)

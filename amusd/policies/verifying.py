@@ -24,6 +24,8 @@ SYNC_PATIENCE_SECONDS = 0.5
 class VerifyPolicy(Protocol):
     """Decides when a pass starts and how wide it is; owned by the target's thread.
 
+    Its costs learn from every pass by what its owner tells them.
+
     Reaches, where they are an argument, are per request the estimated chances that each node of its choice
     is accepted, in the order in which nodes would be taken.
     """
@@ -61,9 +63,9 @@ class VerifyPolicy(Protocol):
         """A drafter's live node for this request came in, at `now`."""
 
     def on_pass(
-        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
+        self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float
     ) -> None:
-        """A pass ran from `start` to `end`; how many nodes of each request it verified and accepted."""
+        """A pass ended at `end`; how many nodes of each request it verified and accepted."""
 
     def forget(self, request: RequestId) -> None:
         """A request is over."""

@@ -20,7 +20,8 @@ from amusd.config import EngineConfig, Text
 from amusd.errors import InputError
 
 ENV_PREFIX: Final = "AMUSD_"
-_KUBERNETES: Final = ("AMUSD_SERVICE_", "AMUSD_PORT_")  # set for every Service that is called amusd
+# Set by Kubernetes for every Service that is called amusd, and what workers read themselves.
+_NO_SETTINGS: Final = ("AMUSD_SERVICE_", "AMUSD_PORT_", "AMUSD_COST_FILES")
 _PORT = "give a port from 0 (any free one) to 65535"
 _REMEDIES: Final = {
     "host": "give an address of this machine, such as 127.0.0.1 or 0.0.0.0",
@@ -147,7 +148,7 @@ def _read_environment() -> dict[str, Any]:
     """The settings among the environment's variables; their text becomes what each setting holds."""
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
-        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(_KUBERNETES)
+        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(_NO_SETTINGS)
         if ours and name not in (*_KNOWN, "speculative_config"):
             near = get_close_matches(name, _KNOWN, n=1)
             hint = f"did you mean {ENV_PREFIX}{near[0].upper()}?" if near else "unset it"

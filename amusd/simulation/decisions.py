@@ -83,7 +83,8 @@ class TargetDecisions:
     ) -> None:
         """A pass ended; how many nodes of each request it verified and accepted."""
         self.changed()
-        self._policy.on_pass(verified, accepted, start, end)
+        self._policy.costs.observe(len(verified), max(verified.values()) + 1, end - start)
+        self._policy.on_pass(verified, accepted, end)
 
     def forget(self, request: RequestId) -> None:
         """A request is over."""

@@ -94,6 +94,7 @@ class Engine(ABC, threading.Thread, Generic[E]):
                 self._receive(self.wait_seconds())
                 if not self.stopping:
                     self.work()
+            self.finish()
         except Exception:  # noqa: BLE001 - no request may hang on a thread that is gone
             traceback.print_exc()
             sys.stderr.flush()
@@ -127,6 +128,9 @@ class Engine(ABC, threading.Thread, Generic[E]):
     @abstractmethod
     def load(self) -> None:
         """Load the model; called once, first."""
+
+    def finish(self) -> None:
+        """The last thing that is called when the engine was told to stop."""
 
     @abstractmethod
     def wait_seconds(self) -> float | None:

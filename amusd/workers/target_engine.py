@@ -280,6 +280,7 @@ class TargetEngine(Engine[TargetInput]):
             for drafter, node in member.aliases
             if drafter in self._incarnations
         ]
+        attended = self.verifier.attended(max(self.endpoint.log(request).length for request in chosen))
         started_ns, started = self._recorder.now_ns(), self.now()
         winners = self.verifier.verify(chosen, self._drawn(chosen), apart=self._verify == "rows")
         ended = self.now()
@@ -296,7 +297,18 @@ class TargetEngine(Engine[TargetInput]):
                 continue
             accepted[request] = self._commit(request, choice, row_winners)
         self._choices = None
-        self._policy.on_pass(verified, accepted, started, ended)
+        self._policy.on_pass(verified, accepted, ended)
+        self._learn_costs(len(chosen), 1 + max(verified.values()), ended - started, attended)
+
+    def _learn_costs(self, requests: int, width: int, seconds: float, attended: int) -> None:
+        self.verifier.costs.observe(requests, width, seconds, attended)
+        if self.verifier.cost_file is not None:
+            self.verifier.cost_file.write_if_due(self.now())
+
+    def finish(self) -> None:
+        """Keep what passes cost for the next life."""
+        if self.verifier.cost_file is not None:
+            self.verifier.cost_file.write()
 
     def _lengthened(self, chosen: dict[RequestId, Choice]) -> dict[RequestId, Choice]:
         """The choices, with phrases after their last nodes where there is room."""

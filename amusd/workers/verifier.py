@@ -11,6 +11,7 @@ from amusd.devices import DeviceSpec
 from amusd.errors import InputError, ProtocolError
 from amusd.logprobs import RowLogprobs
 from amusd.models import ModelSpec, Rows, Runner, default_context, load_config, load_model
+from amusd.models.runner import round_up
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.target_cells import TargetCells
 from amusd.models.timing import time_passes
@@ -25,6 +26,7 @@ from amusd.sampling.sampler import Law
 from amusd.sampling.truncation import SparseLaw
 from amusd.speculation.messages import Draws, RequestId
 from amusd.speculation.tree import TreeNode
+from amusd.workers.cost_files import CostFile, processor
 
 PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
 
@@ -42,6 +44,7 @@ class Verifier:
 
     Args:
         costs: of the runner's passes.
+        cost_file: keeps them from one life to the next; None: nobody does.
         vocabulary_size: tokens that the target may emit; further columns of its logits are padding.
         rule: by which the token after a node is emitted where siblings were drawn below it, unless a request
             asks for another; None: `race`.
@@ -59,8 +62,10 @@ class Verifier:
         vocabulary_size: int,
         rule: Rule | None = None,
         processors: ProcessorsOf | None = None,
+        cost_file: CostFile | None = None,
     ) -> None:
         self.costs = costs
+        self.cost_file = cost_file
         self.vocabulary_size = vocabulary_size
         self.rule = rule or rules.get("race")
         self.failures: dict[RequestId, InputError] = {}
@@ -81,8 +86,9 @@ class Verifier:
         dtype = loaded.describe_dtype()
         by_rule = f"exact in distribution, by the rule {self.rule.name}"
         exactness = by_rule if self.rule.needs_q else self._check.lines()[0]
+        remarks = [self.cost_file.remark] if self.cost_file is not None and self.cost_file.remark else []
         return {
-            "summary": f"{loaded.name}, {dtype}, {self._runner.describe()}; {exactness}",
+            "summary": "; ".join([f"{loaded.name}, {dtype}, {self._runner.describe()}", exactness, *remarks]),
             "model": loaded.name,
             "dtype": dtype,
             "vocabulary_size": self.vocabulary_size,
@@ -91,8 +97,13 @@ class Verifier:
             "rule": self.rule.name,
             "exact": self._check.exact,
             "self_check": self._check.lines(),
-            "pass_seconds": self.costs.to_dict(),
+            "passes_learned_from": self.costs.passes,
+            "pass_ms": {shape: 1e3 * seconds for shape, seconds in self.costs.table().items()},
         }
+
+    def attended(self, cells: int) -> int:
+        """The cells that a pass attends to where the longest log has so many."""
+        return round_up(cells, self._runner.block)
 
     @property
     def slots_used(self) -> int:
@@ -335,7 +346,27 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
     runner = Runner(loaded, slots=slots, context=context)
     rows_max = options["num_speculative_tokens"] + 1
     check = self_check(runner, 1 if options["mode"] == "alone" else rows_max)
-    costs = CostCurve(time_passes(runner, rows_max), loaded.rows_multiple)
+    measured = time_passes(runner, rows_max)
+    costs = CostCurve(measured, loaded.rows_multiple, rows_max * options["max_requests"])
+    if device.kind == "cuda":
+        hardware = [torch.cuda.get_device_name(index) for index in device.indices]
+    else:
+        hardware = [processor()]
+    cost_file = CostFile(
+        {
+            "model": loaded.name,
+            "revision": options["revision"],
+            "widen": options["widen"],
+            "quantization": str(options["quantization_config"]),
+            "dtype": loaded.describe_dtype(),
+            "device": str(device),
+            "hardware": hardware,
+            "threads": torch.get_num_threads(),
+            "rows": costs.to_dict()["rows"],
+        },
+        costs,
+    )
+    cost_file.read()
     return Verifier(
         runner,
         check,
@@ -343,4 +374,5 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
         min(options["vocabulary_size"], loaded.vocabulary_size),
         rules.get(options["rule"]),
         options.get("processors"),
+        cost_file,
     )

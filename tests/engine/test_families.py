@@ -126,7 +126,7 @@ class Pair:
                 counts = self.target.stats(request).to_dict()
                 self.counts.update({name: n for name, n in counts.items() if isinstance(n, int)})
         counted = {request: len(choice.nodes) for request, choice in chosen.items()}
-        self.verifying.on_pass(counted, dict.fromkeys(counted, 0), self.now, self.now + TURN_SECONDS)
+        self.verifying.on_pass(counted, dict.fromkeys(counted, 0), self.now + TURN_SECONDS)
         for commit in self.target.feed():
             self.outputs[commit.request] += commit.tokens
 

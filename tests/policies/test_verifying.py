@@ -17,9 +17,9 @@ def deadline(policy, nodes, now, rooms=None, prospect=0.75):
     return policy.deadline(reaches, rooms or dict.fromkeys(nodes, PLENTY), prospect=prospect, now=now)
 
 
-def pass_at(policy, end, verified=None, accepted=None, seconds=0.013):
+def pass_at(policy, end, verified=None, accepted=None):
     verified = verified or {1: 0}
-    policy.on_pass(verified, accepted or dict.fromkeys(verified, 0), end - seconds, end)
+    policy.on_pass(verified, accepted or dict.fromkeys(verified, 0), end)
 
 
 def async_policy(count=7, seconds=ZEN5, multiple=4):
