@@ -52,7 +52,8 @@ def page(browser, server):
     browser.get(server.http)
     fill(browser, key=KEY)
     yield browser
-    assert [entry for entry in browser.get_log("browser") if "status of 4" not in entry["message"]] == []
+    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [message for message in errors if "status of 4" not in message] == []
 
 
 def element(page, name):
