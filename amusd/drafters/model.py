@@ -255,6 +255,9 @@ def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelD
         InputError: an option cannot be used.
         ModelError: the model cannot be loaded, or does not fit.
     """
+    # Set here too: a worker that was started by hand had torch in memory before the environment told the
+    # count, and with two threads on one core a step of a few ms took seventy.
+    torch.set_num_threads(len(device.cores) or 1)
     spec = ModelSpec(
         name=options["model"],
         dtype=options["dtype"],

@@ -211,11 +211,16 @@ def _width(position: dict[int, Logprob] | None) -> int:
     return 0 if own is None else len(own.decoded_token or "")
 
 
+def token_counts(prompt: int, completion: int) -> dict[str, int]:
+    """Tokens read and written, in OpenAI's form."""
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
 def usage(outputs: Sequence[RequestOutput], num_speculative_tokens: int) -> dict[str, Any]:
     """Token counts, and how a single request went, in the form of vLLM's per-request metrics."""
     prompt = sum(len(output.prompt_token_ids) for output in outputs if output.index == 0)
     completion = sum(len(output.token_ids) for output in outputs)
-    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    counts = token_counts(prompt, completion)
     if len(outputs) != 1:
         return {"usage": counts, "metrics": None}
     return {"usage": counts, "metrics": request_metrics(outputs[0], num_speculative_tokens)}

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from amusd import __version__
 from amusd.errors import AmusdError, InputError, UnavailableError
 from amusd.outputs import RequestOutput
 from amusd.params import SamplingParams
-from amusd.serving.answers import Answers, ChatAnswers, CompletionAnswers
+from amusd.serving.answers import Answers, ChatAnswers, CompletionAnswers, token_counts
 from amusd.serving.bodies import read_json
 from amusd.serving.description import described, failures
 from amusd.serving.desk import FrontDesk, Job
@@ -33,6 +34,7 @@ from amusd.serving.requests import (
     ChatBody,
     CompletionBody,
     DetokenizeBody,
+    StreamOptions,
     TokenizeBody,
     read_body,
     read_plain_body,
@@ -220,7 +222,7 @@ class HttpFront:
         if not body.stream:
             outputs = await while_connected(request, self._decode(jobs, identity, body.user))
             return Json(answers.whole(outputs), headers=headers)
-        events = self._stream(answers, jobs, body.user, options is not None and options.include_usage)
+        events = self._stream(answers, jobs, body.user, options or StreamOptions())
         # The first event is awaited here, so that a refusal still has its own status.
         begun = await while_connected(request, _first(events))
         response = EventStream(begun, events)
@@ -236,9 +238,10 @@ class HttpFront:
         return [outputs[place] for place in sorted(outputs)]
 
     async def _stream(
-        self, answers: Answers, jobs: list[Job], user: str | None, with_usage: bool
+        self, answers: Answers, jobs: list[Job], user: str | None, options: StreamOptions
     ) -> AsyncGenerator[dict[str, Any], None]:
         outputs: dict[tuple[int, int], RequestOutput] = {}
+        written: Counter[tuple[int, int]] = Counter()  # tokens of each output
         async with self.desk.admit(jobs, answers.identity, user) as admitted:
             begun = False
             async for prompt, chunk in admitted.events():
@@ -248,9 +251,13 @@ class HttpFront:
                         yield event
                 if chunk.finished is not None:
                     outputs[prompt, chunk.index] = chunk.finished
+                written[prompt, chunk.index] += len(chunk.token_ids)
                 if chunk.text or chunk.logprobs or chunk.finished is not None:
-                    yield answers.piece(prompt, chunk)
-        if with_usage:
+                    piece = answers.piece(prompt, chunk)
+                    if options.include_usage and options.continuous_usage_stats:
+                        piece["usage"] = token_counts(len(jobs[prompt].tokens), written[prompt, chunk.index])
+                    yield piece
+        if options.include_usage:
             yield answers.last([outputs[place] for place in sorted(outputs)])
 
     # -- tokenizing -----------------------------------------------------------------------------

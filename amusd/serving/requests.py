@@ -44,6 +44,7 @@ class StreamOptions(_Strict):
     """What a stream carries beside text."""
 
     include_usage: bool = False
+    continuous_usage_stats: bool = Field(default=False, description="with the other: in every piece, so far")
 
 
 class TextPart(_Strict):

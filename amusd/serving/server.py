@@ -34,7 +34,7 @@ from amusd.serving.http_front import HttpFront
 from amusd.serving.intake import Intake
 from amusd.serving.logs import log, start_logging
 from amusd.serving.metrics import ServerMetrics
-from amusd.serving.settings import ServerConfig
+from amusd.serving.settings import ServerConfig, variables_of_services
 from amusd.serving.statistics import Statistics
 from amusd.transport.server import start_server
 
@@ -61,6 +61,8 @@ def serve(engine: EngineConfig, server: ServerConfig) -> None:
     disable_created_metrics()  # a second series for each counter, which nobody reads
     for remark in engine.remarks:
         log(remark)
+    if aside := variables_of_services():
+        log("left aside what Kubernetes sets for Services", variables=" ".join(aside))
     reader = PromptReader(engine)
     template = None if server.chat_template is None else server.chat_template.read_text(encoding="utf-8")
     with asyncio.Runner() as runner:

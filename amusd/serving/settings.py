@@ -2,11 +2,13 @@
 
 Every setting has one name. It is a flag (`--max-queue`), a key of the configuration file (`max_queue`, or as
 the flag is written) and an environment variable (`AMUSD_MAX_QUEUE`); flags win over the environment, the
-environment over the file. A name that is not known is refused wherever it stands.
+environment over the file. A name that is not known is refused wherever it stands, but for the variables that
+Kubernetes sets in every pod for a Service whose name begins with amusd: those are left aside.
 """
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,8 +22,11 @@ from amusd.config import EngineConfig, Text
 from amusd.errors import InputError
 
 ENV_PREFIX: Final = "AMUSD_"
-# Set by Kubernetes for every Service that is called amusd, and what workers read themselves.
-_NO_SETTINGS: Final = ("AMUSD_SERVICE_", "AMUSD_PORT_", "AMUSD_COST_FILES")
+_READ_BY_WORKERS: Final = "AMUSD_COST_FILES"
+_OF_A_SERVICE: Final = re.compile(
+    r"AMUSD_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_PORT_OF_A_SERVICE: Final = re.compile(r"AMUSD_(\w+_)?PORT=(tcp|udp|sctp)://.*")
 _PORT = "give a port from 0 (any free one) to 65535"
 _REMEDIES: Final = {
     "host": "give an address of this machine, such as 127.0.0.1 or 0.0.0.0",
@@ -144,16 +149,28 @@ def _read_file(file: Path | None) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in read.items()}
 
 
+def variables_of_services() -> list[str]:
+    """Variables that are not ours: Kubernetes set them for a Service called amusd or amusd-something."""
+    return sorted(
+        name
+        for name, value in os.environ.items()
+        if _OF_A_SERVICE.fullmatch(name) or _PORT_OF_A_SERVICE.fullmatch(f"{name}={value}")
+    )
+
+
 def _read_environment() -> dict[str, Any]:
     """The settings among the environment's variables; their text becomes what each setting holds."""
+    aside = (*variables_of_services(), _READ_BY_WORKERS)
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
-        ours = variable.startswith(ENV_PREFIX) and not variable.startswith(_NO_SETTINGS)
+        ours = variable.startswith(ENV_PREFIX) and variable not in aside
         if ours and name not in (*_KNOWN, "speculative_config"):
             near = get_close_matches(name, _KNOWN, n=1)
             hint = f"did you mean {ENV_PREFIX}{near[0].upper()}?" if near else "unset it"
             raise InputError(variable, os.environ[variable], f"there is no such setting; {hint}")
     fields: dict[str, Any] = {name: (field.annotation, None) for name, field in _KNOWN.items()}
+    for variable in aside:
+        fields.pop(variable.removeprefix(ENV_PREFIX).lower(), None)
     fields["api_key"] = (str, None)
     fields["speculative_config"] = (dict[str, Any], None)
     try:
@@ -162,8 +179,6 @@ def _read_environment() -> dict[str, Any]:
         problem = error.errors(include_url=False)[0]
         variable, value = f"{ENV_PREFIX}{str(problem['loc'][0]).upper()}", problem["input"]
         remedy = problem["msg"][:1].lower() + problem["msg"][1:]
-        if variable == "AMUSD_PORT" and str(value).startswith("tcp://"):
-            remedy = "Kubernetes sets it for a Service called amusd: rename the Service or unset it"
         raise InputError(variable, value, remedy) from None
     except SettingsError as error:
         raise InputError("environment", "(not JSON)", " ".join(str(error).split())) from None

@@ -229,7 +229,7 @@ def test_a_vocabulary_larger_than_the_drafts_is_refused(model):
         ModelDrafter(DraftCells(Runner(wrap_model(model), slots=1, context=8), 4), PADDED + 1)
 
 
-def test_a_draft_is_loaded_from_a_folder(model, tmp_path):
+def test_a_draft_is_loaded_from_a_folder_with_a_thread_for_each_core(model, tmp_path):
     model.save_pretrained(tmp_path)
     words = Tokenizer(WordLevel({f"w{token}": token for token in range(VOCAB)}, unk_token="w0"))
     PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(tmp_path)
@@ -244,7 +244,13 @@ def test_a_draft_is_loaded_from_a_folder(model, tmp_path):
         "vocabulary_size": VOCAB,
         "window": 8,
     }
-    drafter = load_drafter(options, parse_device("cpu:0"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # as in a process that imported torch before it knew its device
+    try:
+        drafter = load_drafter(options, parse_device("cpu:0"))
+        assert torch.get_num_threads() == 1, "one for each core of the device"
+    finally:
+        torch.set_num_threads(threads)
     facts = drafter.describe()
     assert (facts["vocabulary_size"], facts["max_model_len"], facts["dtype"]) == (VOCAB, 32, "float32")
     drafter.open(1, [1, 2, 3], 3, SamplingParams(temperature=0), 0)

@@ -287,6 +287,29 @@ def test_a_stream_is_one_event_a_commit_then_usage_then_the_end_mark(reader):
     assert inside == 0
 
 
+def test_the_pieces_of_a_stream_have_the_usage_so_far_where_that_is_asked_for(reader):
+    async def post(**options):
+        async with front(reader) as (client, _, _):
+            content = {
+                "prompt": [[1, 2], [3, 4, 5]],
+                "stream": True,
+                "max_tokens": 3,
+                "stream_options": options,
+            }
+            response = await client.post(COMPLETIONS, json=content)
+        events = [event.removeprefix("data: ") for event in response.text.strip().split("\n\n")]
+        return [json.loads(event) for event in events[:-1]]
+
+    *pieces, last = asyncio.run(post(include_usage=True, continuous_usage_stats=True))
+    for place, prompt in enumerate((2, 3)):
+        found = [piece["usage"] for piece in pieces if piece["choices"][0]["index"] == place]
+        assert [counts["completion_tokens"] for counts in found] == [1, 2, 3]
+        assert {counts["prompt_tokens"] for counts in found} == {prompt}
+    assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}
+    for options in ({"continuous_usage_stats": True}, {"include_usage": True}):
+        assert not any(piece.get("usage") for piece in asyncio.run(post(**options)) if piece["choices"])
+
+
 def test_a_stream_that_is_refused_has_the_status_of_the_refusal(reader):
     status, body, _ = ask(reader, COMPLETIONS, {"prompt": [10**8], "stream": True})
     assert (status, body["error"]["param"]) == (400, "prompt")

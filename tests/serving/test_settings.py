@@ -6,7 +6,7 @@ import typer
 from amusd.cli.app import app
 from amusd.config import EngineConfig
 from amusd.errors import InputError
-from amusd.serving.settings import ServerConfig, read_settings
+from amusd.serving.settings import ServerConfig, read_settings, variables_of_services
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):
@@ -46,12 +46,39 @@ def test_a_variable_that_no_setting_has_is_refused_with_the_nearest_one(monkeypa
         read_settings({}, None)
 
 
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_told_apart(monkeypatch):
-    monkeypatch.setenv("AMUSD_SERVICE_HOST", "10.0.0.1")
-    monkeypatch.setenv("AMUSD_PORT_8000_TCP", "tcp://10.0.0.1:8000")
-    read_settings({}, None)
-    monkeypatch.setenv("AMUSD_PORT", "tcp://10.0.0.1:8000")
-    with pytest.raises(InputError, match="Kubernetes sets it"):
+@pytest.mark.parametrize("service", ["AMUSD", "AMUSD_GRPC", "AMUSD_SERVE_SVC"])
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_left_aside(monkeypatch, service):
+    port = f"{service}_PORT_8000_TCP"
+    injected = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_HTTP_API": "8000",
+        f"{service}_PORT": "tcp://10.0.0.1:8000",
+        port: "tcp://10.0.0.1:8000",
+        f"{port}_PROTO": "tcp",
+        f"{port}_PORT": "8000",
+        f"{port}_ADDR": "10.0.0.1",
+    }
+    for name, value in injected.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AMUSD_MAX_QUEUE", "3")
+    _, server = read_settings({}, None)
+    assert (server.port, server.grpc_port, server.max_queue) == (8000, 8001, 3)
+    assert variables_of_services() == sorted(injected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AMUSD_PORT", "http://10.0.0.1", "AMUSD_PORT: http://10.0.0.1: "),
+        ("AMUSD_SERVICE_NAME", "a", "AMUSD_SERVICE_NAME: a: there is no such setting"),
+        ("AMUSD_PORT_8000", "a", "AMUSD_PORT_8000: a: there is no such setting"),
+    ],
+)
+def test_what_only_resembles_it_is_refused(monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    assert variables_of_services() == []
+    with pytest.raises(InputError, match=message):
         read_settings({}, None)
 
 
