@@ -239,7 +239,10 @@ def serve(
     from amusd.cli.inputs import drop_absent
     from amusd.cli.serving import run_server
 
-    run_server(drop_absent(flags), config)
+    given = drop_absent(flags)
+    if vllm_metrics is False:  # given as --no-vllm-metrics; other switches are off unless given
+        given["vllm_metrics"] = False
+    run_server(given, config)
 
 
 @app.command(

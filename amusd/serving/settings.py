@@ -22,7 +22,8 @@ from amusd.config import EngineConfig, Text
 from amusd.errors import InputError
 
 ENV_PREFIX: Final = "AMUSD_"
-_READ_BY_WORKERS: Final = "AMUSD_COST_FILES"
+_FILE: Final = "AMUSD_CONFIG"
+_READ_ELSEWHERE: Final = (_FILE, "AMUSD_COST_FILES")
 _OF_A_SERVICE: Final = re.compile(
     r"AMUSD_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -115,11 +116,13 @@ def read_settings(flags: Mapping[str, Any], file: Path | None) -> tuple[EngineCo
 
     Args:
         flags: those that were given.
-        file: YAML; None reads none.
+        file: YAML; None reads the one that AMUSD_CONFIG names, if it names one.
 
     Raises:
         InputError: a name is unknown, a value not allowed, or the file cannot be read.
     """
+    if file is None and os.environ.get(_FILE):
+        file = Path(os.environ[_FILE])
     values = {**_read_file(file), **_read_environment(), **flags}
     speculative = values.pop("speculative_config", None)
     if speculative is not None:
@@ -160,7 +163,7 @@ def variables_of_services() -> list[str]:
 
 def _read_environment() -> dict[str, Any]:
     """The settings among the environment's variables; their text becomes what each setting holds."""
-    aside = (*variables_of_services(), _READ_BY_WORKERS)
+    aside = (*variables_of_services(), *_READ_ELSEWHERE)
     for variable in os.environ:
         name = variable.removeprefix(ENV_PREFIX).lower()
         ours = variable.startswith(ENV_PREFIX) and variable not in aside

@@ -15,6 +15,7 @@ from ray import serve
 
 from amusd.errors import InputError, WorkerError
 from amusd.hosting import HostedEngine
+from amusd.launchers.ray_metrics import RayMetrics
 from amusd.params import SamplingParams
 from amusd.prompts import PromptReader
 from amusd.serving.desk import FrontDesk
@@ -44,6 +45,8 @@ class Amusd:
                 raise InputError(name, settings[name], "is the Serve proxy's to choose; drop it")
         engine, config = read_settings(settings, None)
         start_logging(config.log_format)
+        for remark in engine.remarks:
+            log(remark)
         reader = await asyncio.to_thread(PromptReader, engine)
         model = config.served_model_name or engine.target
         self._desk = FrontDesk(
@@ -59,7 +62,7 @@ class Amusd:
             async for _ in chunks:
                 pass
         self._desk.open(self._coordinator)
-        statistics = Statistics(self._desk, self._coordinator, config.statistics_seconds)
+        statistics = Statistics(self._desk, self._coordinator, config.statistics_seconds, RayMetrics())
         self._looking = asyncio.create_task(statistics.run())
 
     def __serve_build_asgi_app__(self) -> FastAPI:

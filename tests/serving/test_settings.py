@@ -3,6 +3,7 @@
 import pytest
 import typer
 
+from amusd.cli import serving
 from amusd.cli.app import app
 from amusd.config import EngineConfig
 from amusd.errors import InputError
@@ -27,12 +28,28 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path, monkeyp
         ("AMUSD_QUANTIZATION_CONFIG", '{"bits": 4}', "quantization_config", {"bits": 4}),
         ("AMUSD_TRUST_REMOTE_CODE", "true", "trust_remote_code", True),
         ("AMUSD_DRAFT", "demo-small", "draft", "demo-small"),
+        ("AMUSD_DRAFT", '["demo-small", "ngram"]', "drafts", ("demo-small", "ngram")),
     ],
 )
 def test_the_environment_s_text_becomes_what_a_setting_holds(monkeypatch, name, text, field, value):
     monkeypatch.setenv(name, text)
     engine, _ = read_settings({}, None)
     assert getattr(engine, field) == value
+
+
+def test_the_environment_may_name_the_file(tmp_path, monkeypatch):
+    file = tmp_path / "serve.yaml"
+    file.write_text("max_queue: 7\n")
+    monkeypatch.setenv("AMUSD_CONFIG", str(file))
+    assert read_settings({}, None)[1].max_queue == 7
+
+
+@pytest.mark.parametrize(("flags", "named"), [([], True), (["--no-vllm-metrics"], False)])
+def test_vllm_s_names_can_be_switched_off_by_flag(monkeypatch, flags, named):
+    given = []
+    monkeypatch.setattr(serving, "run_server", lambda settings, file: given.append(settings))
+    typer.main.get_command(app).main(["serve", *flags], standalone_mode=False)
+    assert read_settings(given[0], None)[1].vllm_metrics is named
 
 
 def test_a_key_in_the_environment_is_a_key_and_no_number(monkeypatch):
