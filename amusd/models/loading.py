@@ -1,5 +1,6 @@
 """Loading a causal LM and its tokenizer with transformers' own options."""
 
+import copy
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -33,7 +34,8 @@ Dtype = Literal["bfloat16", "float32", "auto"]
 
 CONTEXT_DEFAULT = 2048  # positions
 POSITIONS_CHECKED = 256  # by the self-check, whatever the context; a table of rotations has to hold them
-ROUNDING_BYTES = 5  # of a weight, while a model is in float32 and in bytes
+ROUNDING_BYTES = 7  # of a weight, while a model is in half precision, in float32 and in bytes
+ROUNDED_SHARE_MIN = 0.8  # of the weights that a step reads; less is not worth float32 for the others
 REASON_CHARACTERS_MAX = 200  # of other people's error messages, some of which are a page long
 
 
@@ -153,8 +155,12 @@ def load_model(
     model = _load_weights(spec, source, weights_dtype, devices)
     if spec.widen:
         widen(model, spec.widen)
-    in_bytes = _may_be_rounded(spec, devices, model) and bears_bytes(model.float())
-    model = model.to(torch.float32 if in_bytes else dtype)
+    cells = sizes.cells_bytes(config, slots, context or 0, torch.float32, spare_cells=spare_cells)
+    # A copy, for `to` rounds float32 buffers too, such as the frequencies of rotations.
+    in_bytes = _may_be_rounded(spec, devices, model, cells) and bears_bytes(copy.deepcopy(model).float())
+    computed = torch.float32 if in_bytes else dtype
+    if computed != weights_dtype:
+        model = model.to(computed)
     loaded = wrap_model(model, spec.name, end_tokens=_end_tokens(spec, source, model), role=spec.role)
     loaded.weights_dtype, loaded.in_bytes = weights_dtype, in_bytes
     if spec.lean:
@@ -171,7 +177,7 @@ def streamline(loaded: LoadedModel, context: int) -> None:
     model = loaded.model
     loaded.lean = lean_decoder(model, max(context, POSITIONS_CHECKED))
     if loaded.in_bytes:
-        loaded.packed_layers = len(pack_in_bytes(loaded.lean or model))
+        loaded.packed_layers = pack_in_bytes(loaded.lean or model)
     elif loaded.device.type == "cpu":
         # A small plain float32 product is quicker to call, and a draft need not be exact.
         loaded.packed_layers = pack(loaded.lean or model, small=loaded.role != "draft")
@@ -302,13 +308,21 @@ def _computed_dtype(spec: ModelSpec, weights: torch.dtype, devices: DeviceSpec) 
     return weights
 
 
-def _may_be_rounded(spec: ModelSpec, devices: DeviceSpec, model: Any) -> bool:
-    """Whether to try products of bytes: for a draft on a CPU, its type not named, with room for both."""
-    if spec.role != "draft" or spec.dtype != "auto" or not spec.lean or spec.quantization is not None:
+def _may_be_rounded(spec: ModelSpec, devices: DeviceSpec, model: Any, cells: int) -> bool:
+    """Whether to try products of bytes: for a draft on a CPU, its type not named, with room for the try.
+
+    Args:
+        cells: bytes that the cells will take.
+    """
+    if spec.role != "draft" or spec.dtype != "auto" or not spec.lean:
         return False
-    if devices.kind != "cpu" or not has_byte_packing():
+    if devices.kind != "cpu" or getattr(model, "is_quantized", False) or not has_byte_packing():
         return False
-    return sizes.available_bytes(devices) > ROUNDING_BYTES * int(model.num_parameters())
+    weights = model.num_parameters()
+    streamed = sum(layer.weight.numel() for layer in model.modules() if type(layer) is nn.Linear)
+    if streamed < ROUNDED_SHARE_MIN * (weights - model.get_input_embeddings().weight.numel()):
+        return False
+    return sizes.available_bytes(devices) > ROUNDING_BYTES * weights + cells
 
 
 def _weights_bytes(spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype) -> int:

@@ -1,5 +1,7 @@
 """A draft's products in bytes: close to the plain ones, for drafts only, and only where little changes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -50,17 +52,33 @@ def test_nothing_else_is_rounded(options: dict[str, str]) -> None:
 
 
 def test_a_draft_that_would_change_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bears_bytes(plain_model("llama").float())
     model = plain_model("llama").float()
-    assert bears_bytes(model)
     with torch.no_grad():
         model.model.norm.weight[0] = 1e4  # one huge activation, and what is left of the others is noise
         model.lm_head.weight[:, 0] *= 1e-4
     assert not bears_bytes(model)
-    assert type(model.lm_head) is nn.Linear
     monkeypatch.setattr(loading, "bears_bytes", lambda model: False)
     left, named = load(), load(dtype="bfloat16")
     assert left.dtype == named.dtype
     assert products(left) <= products(named) | {nn.Linear}
+
+
+@pytest.mark.parametrize("role", ["target", "draft"])
+def test_rotations_keep_their_precision(monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    monkeypatch.setattr(loading, "bears_bytes", lambda model: False)
+    exact = load(role=role, dtype="float32")
+    assert (
+        load(role=role).model.model.rotary_emb.inv_freq.tolist()
+        == exact.model.model.rotary_emb.inv_freq.tolist()
+    )
+
+
+def test_a_model_with_few_plain_products_is_left_as_it_is(tmp_path: Path) -> None:
+    model = plain_model("gpt2")
+    model.bfloat16().save_pretrained(tmp_path)
+    loaded = load_model(ModelSpec(str(tmp_path), role="draft"), parse_device("cpu:0"))
+    assert not loaded.in_bytes
 
 
 def test_a_draft_is_not_rounded_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
