@@ -58,7 +58,7 @@ def time_target(widen: int, repeats: int, bytes_per_second: float) -> None:
     print(f"target of {weights / 1e9:.3f} GB, {loaded.describe_dtype()}")
     for rows in ROWS:
         plan = cells.plan(slot, 0, [0] * (rows - 1), list(range(-1, rows - 2)))
-        taken = timed(repeats, lambda plan=plan: cells.forward([plan]))  # type: ignore[misc]
+        taken = timed(repeats, lambda plan=plan: cells.forward([plan]))
         share = weights / taken[0] / bytes_per_second
         print(f"  {rows:2} rows  {milliseconds(*taken)}  {share:.2f} of a plain read", flush=True)
 
@@ -77,7 +77,7 @@ def time_draft(name: str, repeats: int) -> None:
     children = [Expansion(0, node, node, end + 1, (), (node,), 4) for node in range(4)]
     print(f"{name}, {loaded.describe_dtype()}")
     for rows, items in ((1, root), (4, children)):
-        print(f"  {rows:2} rows  {milliseconds(*timed(repeats, lambda i=items: drafter.expand(i)))}")  # type: ignore[misc]
+        print(f"  {rows:2} rows  {milliseconds(*timed(repeats, lambda i=items: drafter.expand(i)))}")
 
 
 def milliseconds(middle: float, least: float, most: float) -> str:

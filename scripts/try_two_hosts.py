@@ -23,7 +23,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from held_out import held_out_prompts
@@ -31,7 +31,7 @@ from held_out import held_out_prompts
 from amusd import Client, SamplingParams
 from amusd.devices import available, default_devices
 
-NEAR, FAR, NAMESPACE = "10.0.0.1", "10.0.0.2", "amusd-far"
+NEAR, FAR, NAMESPACE = "10.0.0.1", "10.0.0.2", f"amusd-far-{os.getpid()}"
 DEVICES = ("amusd-near", "amusd-far")
 PACKET_BYTES_MAX = 65535
 TUN, TUN_WITHOUT_HEADER, SET_TUN = 0x0001, 0x1000, 0x400454CA  # of linux/if_tun.h
@@ -58,9 +58,11 @@ class SlowLink(threading.Thread):
     def run(self) -> None:
         """Until the devices go."""
         near, far = self._ends
-        with suppress(OSError):
+        try:
             while True:
                 self._carry(near, far)
+        except OSError as error:
+            print(f"the link has ended: {error}", flush=True)  # as it does when the namespace goes
 
     def _carry(self, near: int, far: int) -> None:
         wait = max(0.0, self._under_way[0][0] - time.monotonic()) if self._under_way else None
@@ -117,7 +119,11 @@ def amusd(log: Path, *arguments: str, far: bool = False) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def wait_until_ready(address: str) -> None:
@@ -129,7 +135,7 @@ def wait_until_ready(address: str) -> None:
     until = time.monotonic() + START_SECONDS_MAX
     while True:
         try:
-            urllib.request.urlopen(f"{address}/health").close()
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
         except OSError:
             if time.monotonic() > until:
                 raise
@@ -214,6 +220,7 @@ def main() -> int:
         parser.error("this is the machine's own network: start it with `unshare --net`, as above")
     target, (draft,) = default_devices(available())
     pair, logs = ("--draft", options.draft), Path(tempfile.mkdtemp())
+    print(f"logs: {logs}")
     targets, drafts = f"{NEAR}:9001", f"{FAR}:9002"
     with ExitStack() as stack:
         link = stack.enter_context(slow_link(options.delay_ms / 1e3))
@@ -227,7 +234,6 @@ def main() -> int:
         stack.enter_context(amusd(logs / "coordinator", "coordinator", *addresses, *pair))
         wait_until_ready("http://127.0.0.1:8000")
         client = stack.enter_context(Client("127.0.0.1:8001", timeout_seconds=300))
-        print(f"logs: {logs}")
         return run(options, link, client)
 
 

@@ -1,6 +1,7 @@
 """`amusd bench`: runs the contenders, shows progress between runs, prints the tables, writes the files."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from amusd.bench.tables import render
 from amusd.bench.timeline import timeline
 from amusd.bench.traces import read_trace
 from amusd.errors import InputError
+from amusd.workers.cost_files import OFF, VARIABLE
 
 RESULTS_FILE, TRACE_FILE, TIMELINE_FILE = "results.json", "async.trace.json", "timeline.png"
 WIDTH_PIPED = 200  # columns of tables that go to a file or a pipe
@@ -27,6 +29,7 @@ WIDTH_PIPED = 200  # columns of tables that go to a file or a pipe
 def run(settings: BenchSettings) -> int:
     """Run the benchmark; the exit code is 1 where a contender of ours wrote another text."""
     prepare_folder(settings.out)
+    os.environ.setdefault(VARIABLE, OFF)  # no run learns from another
     with ProgressBar() as progress:
         outcome = run_experiment(settings, progress)
     return _show(outcome, settings.out)

@@ -1,5 +1,6 @@
 """`amusd bench --load`: runs the contenders under load, prints the tables, writes the files."""
 
+import os
 from pathlib import Path
 
 from amusd.bench.load.charts import write_charts
@@ -8,6 +9,7 @@ from amusd.bench.load.results import LoadResults, read_load_results
 from amusd.bench.load.settings import LoadSettings
 from amusd.bench.load.tables import render
 from amusd.cli.bench import ProgressBar, make_console, prepare_folder
+from amusd.workers.cost_files import OFF, VARIABLE
 
 RESULTS_FILE = "load.json"
 
@@ -15,6 +17,7 @@ RESULTS_FILE = "load.json"
 def run(settings: LoadSettings) -> int:
     """Run the benchmark; the exit code is 1 where an answer was not that of the target alone."""
     prepare_folder(settings.out)
+    os.environ.setdefault(VARIABLE, OFF)  # no run learns from another
     with ProgressBar() as progress:
         results = run_load(settings, progress)
     return _show(results, settings.out)

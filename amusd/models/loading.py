@@ -322,7 +322,7 @@ def _may_be_rounded(spec: ModelSpec, devices: DeviceSpec, model: Any, cells: int
     streamed = sum(layer.weight.numel() for layer in model.modules() if type(layer) is nn.Linear)
     if streamed < ROUNDED_SHARE_MIN * (weights - model.get_input_embeddings().weight.numel()):
         return False
-    return sizes.available_bytes(devices) > ROUNDING_BYTES * weights + cells
+    return bool(sizes.available_bytes(devices) > ROUNDING_BYTES * weights + cells)
 
 
 def _weights_bytes(spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype) -> int:

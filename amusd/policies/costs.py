@@ -30,6 +30,7 @@ REQUEST_COST: Final = 0.02  # what a further request adds besides its rows, as a
 CELL_COST: Final = 2e-5  # what a cell adds that is attended to, likewise
 
 _STEP: Final = 0.1  # of the way towards what was seen
+_CHANGE_MAX: Final = 4.0  # between two lives, more than noise and neighbours explain
 _SURPRISE_MAX: Final = 0.25  # more than this share off counts as this share off
 
 
@@ -69,7 +70,8 @@ class Learned:
             and len(found.rows) == len(found.seconds) > 0
             and found.rows == sorted(set(found.rows))
             and found.rows[0] > 0
-            and min(found.seconds) > 0
+            and found.seconds == sorted(found.seconds)
+            and found.seconds[0] > 0
             and min(found.per_request, found.per_cell, found.passes) >= 0
         ):
             raise ValueError("these are no costs of passes")
@@ -162,11 +164,14 @@ class CostCurve:
         """Go on from what an earlier curve with the same knots had learned.
 
         Raises:
-            ValueError: it is damaged, or its knots are others.
+            ValueError: it is damaged, its knots are others, or the least pass takes more than four times as long
+                there or here.
         """
         found = Learned.read(values)
         if found.rows != self._learned.rows:
             raise ValueError(f"its rows are {found.rows}, not {self._learned.rows}")
+        if not 1 / _CHANGE_MAX <= found.seconds[0] / self._learned.seconds[0] <= _CHANGE_MAX:
+            raise ValueError("a pass takes another time now")
         self._learned = found
 
     def _parts(self, requests: int, width: int, cells: int) -> _Parts:

@@ -3,7 +3,8 @@
 Every setting has one name. It is a flag (`--max-queue`), a key of the configuration file (`max_queue`, or as
 the flag is written) and an environment variable (`AMUSD_MAX_QUEUE`); flags win over the environment, the
 environment over the file. A name that is not known is refused wherever it stands, but for the variables that
-Kubernetes sets in every pod for a Service whose name begins with amusd: those are left aside.
+Kubernetes sets in every pod for a Service whose name begins with amusd: those are left aside. `AMUSD_CONFIG` names
+the file, and workers read `AMUSD_COST_FILES`.
 """
 
 import json
@@ -20,10 +21,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from amusd.config import EngineConfig, Text
 from amusd.errors import InputError
+from amusd.workers.cost_files import VARIABLE as COST_FILES
 
 ENV_PREFIX: Final = "AMUSD_"
 _FILE: Final = "AMUSD_CONFIG"
-_READ_ELSEWHERE: Final = (_FILE, "AMUSD_COST_FILES")
+_READ_ELSEWHERE: Final = (_FILE, COST_FILES)
 _OF_A_SERVICE: Final = re.compile(
     r"AMUSD_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -4,8 +4,8 @@ The hot payloads (proposed nodes, commits) are columns: one msgpack array per fi
 of one frame. A node takes some seven bytes: ids as what they are more than the one before, parents as what
 they are less than the node's own, scores in steps of an eighth of log odds. Everything else is protobuf.
 
-Laws: ``decode(encode(message)) == message``, but for those steps; a malformed payload raises ProtocolError
-naming the side that sent it, never a decoder's own exception.
+Laws: ``decode(encode(message)) == message``, but for those steps, the last of which is at log odds of 15; a
+malformed payload raises ProtocolError naming the side that sent it, never a decoder's own exception.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ from amusd.speculation.messages import (
     score_of_level,
 )
 
+NODE_ID_MAX = 1 << 63  # all others are less; what tells of nodes elsewhere has 64 bits for them
 COLUMN_VALUES_MAX = 1 << 20  # of one column; a frame is bounded by the gRPC message limit as well
 
 _DRAW_COLUMNS = 7  # of a frame of proposals, where a rule drew siblings from a law that it sends
@@ -43,7 +44,7 @@ TargetMessage = Attached | Commit | Close
 
 
 def pack(value: object, *, single_floats: bool = False) -> bytes:
-    """Msgpack bytes of plain values; floats in four bytes where four are enough, as for scores."""
+    """Msgpack bytes of plain values; floats in four bytes where four are enough, as for the weights of draws."""
     return bytes(msgpack.packb(value, use_single_float=single_floats))
 
 
@@ -161,6 +162,8 @@ def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
     if any(level > SCORE_LEVEL_MAX for level in levels):
         raise ProtocolError("the drafter sent a score that is none")
     ids = _whole(list(accumulate(_whole(gaps, sender, lowest=-(1 << 63)))), sender)
+    if any(node >= NODE_ID_MAX for node in ids):
+        raise ProtocolError("the drafter sent a node id of more than 63 bits")
     parents = [node - less for node, less in zip(ids, _whole(below, sender, lowest=-(1 << 63)), strict=True)]
     scores = [score_of_level(level) for level in levels]
     runs = _split(counts, (ids, parents, tokens, scores), sender)

@@ -1,6 +1,6 @@
 """What passes cost, kept in a file from one life of a worker to the next.
 
-One small file a model, device and shape of passes, in `$XDG_CACHE_HOME/amusd/costs` (`~/.cache/amusd/costs`).
+One small file for each model, device and way to verify, in `$XDG_CACHE_HOME/amusd/costs` (`~/.cache/amusd/costs`).
 `AMUSD_COST_FILES` names another folder; `off` turns this off. A file that cannot be read is said in the
 worker's summary, one that cannot be written on its standard error; neither is a reason to stop.
 """
@@ -32,8 +32,8 @@ def folder() -> Path | None:
         return None
     if named:
         return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache else Path.home() / ".cache") / "amusd" / "costs"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache) / "amusd" / "costs"
 
 
 class CostFile:
@@ -59,7 +59,7 @@ class CostFile:
 
     def read(self) -> bool:
         """Have the curve go on from the file; whether there was one that could be used."""
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return False
         try:
             if self._path.stat().st_size > _FILE_BYTES_MAX:
@@ -68,6 +68,8 @@ class CostFile:
             if not isinstance(found, dict) or found.get("about") != self._about:
                 raise ValueError("it is about something else")
             self._curve.resume(found["costs"])
+        except FileNotFoundError:
+            return False
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.remark = f"costs of passes in {self._path} are not used ({error}): they are learned afresh"
             return False
@@ -87,7 +89,7 @@ class CostFile:
             self._written_at = now
 
     def write(self) -> None:
-        """Write what was learned since the last time, if there is any, in one piece."""
+        """Write what was learned since the last time, if there is any, in one piece: of two writers the last wins."""
         if self._path is None or self._curve.passes == self._written_passes:
             return
         self._written_passes = self._curve.passes

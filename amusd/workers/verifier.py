@@ -362,6 +362,8 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
             "device": str(device),
             "hardware": hardware,
             "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "verify": options["verify"],
             "rows": costs.to_dict()["rows"],
         },
         costs,

@@ -30,6 +30,16 @@ def test_the_text_is_that_of_a_target_in_a_process_of_its_own(asynchronous, inpr
             assert [each.logprobs for each in one.outputs] == [each.logprobs for each in other.outputs]
 
 
+def test_what_passes_cost_is_kept_from_one_life_to_the_next(tmp_path, monkeypatch, held_out):
+    monkeypatch.setenv("AMUSD_COST_FILES", str(tmp_path))
+    params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
+    with start("alone", launcher="inprocess") as llm:
+        llm.generate(held_out[0], params)
+    assert len(list(tmp_path.iterdir())) == 1
+    with start("alone", launcher="inprocess") as llm:
+        assert "costs learned from 40 earlier passes" in llm.info()["target"]["summary"]
+
+
 def without_four(input_ids, scores):
     """Every fourth token is the newline's; a function of the prefix alone."""
     if input_ids.shape[1] % 4 == 0:

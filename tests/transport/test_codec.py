@@ -121,6 +121,7 @@ GOOD = [[1], [1], [5], [8], [9], [120]]  # request, nodes, id, id less parent, t
         msgpack.packb([*GOOD[:5], [0.5]]),
         msgpack.packb([*GOOD[:5], [SCORE_LEVEL_MAX + 1]]),
         msgpack.packb([*GOOD[:2], [-1], *GOOD[3:]]),
+        msgpack.packb([*GOOD[:2], [1 << 63], *GOOD[3:]]),
         msgpack.packb([*GOOD[:3], [8, 1], *GOOD[4:]]),
         msgpack.packb([1, 2, 3, 4, 5, 6]),
     ],

@@ -1,6 +1,7 @@
 """What passes cost outlives a worker; what cannot be read is said and learned afresh."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,26 @@ def test_costs_of_a_damaged_curve_are_said_too(place):
     path.write_text(json.dumps(values | {"costs": values["costs"] | {"seconds": [1.0]}}))
     assert not (again := made()[1]).read()
     assert "are not used (these are no costs of passes)" in again.remark
+
+
+def test_a_file_that_may_not_be_looked_at_stops_nothing(place, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError("not yours")
+
+    made(50)[1].write()
+    monkeypatch.setattr(Path, "stat", refuse)
+    again = made()[1]
+    assert not again.read()
+    assert "are not used (not yours)" in again.remark
+
+
+def test_a_file_of_a_much_slower_machine_is_not_used(place):
+    made(50)[1].write()
+    curve = CostCurve({4: 20.0, 8: 40.0})
+    file = CostFile(ABOUT, curve)
+    assert not file.read()
+    assert "are not used (a pass takes another time now)" in file.remark
+    assert curve.seconds(1, 8) == 40.0
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
