@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from amusd.workers.verifier import Verifier
 
 SWITCH_INTERVAL_SECONDS = 0.0005  # the default, 5 ms, would let one thread hold a frame back for half a pass
+TASKS_END_SECONDS_MAX = 1.0  # for tasks that are cancelled when a worker ends
 AGREED = ("mode", "rule", "max_requests", "max_model_len", "vocabulary_size")
 """Options in which workers and coordinator must agree; those that were started apart compare them."""
 VERSIONS = ("torch", "transformers", "grpcio", "protobuf", "msgpack")
@@ -82,9 +83,13 @@ class LoopThread(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Run the loop until `stop`."""
+        """Run the loop until `stop`, then end what still runs in it."""
         try:
             self.loop.run_forever()
+            if tasks := asyncio.all_tasks(self.loop):
+                for task in tasks:
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.wait(tasks, timeout=TASKS_END_SECONDS_MAX))
         finally:
             self.loop.close()
 
