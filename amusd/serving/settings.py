@@ -3,8 +3,8 @@
 Every setting has one name. It is a flag (`--max-queue`), a key of the configuration file (`max_queue`, or as
 the flag is written) and an environment variable (`AMUSD_MAX_QUEUE`); flags win over the environment, the
 environment over the file. A name that is not known is refused wherever it stands, but for the variables that
-Kubernetes sets in every pod for a Service whose name begins with amusd: those are left aside. `AMUSD_CONFIG` names
-the file, and workers read `AMUSD_COST_FILES`.
+Kubernetes sets in every pod for a Service whose name begins with amusd: those are left aside. `AMUSD_CONFIG`
+names the file, and workers read `AMUSD_COST_FILES`.
 """
 
 import json

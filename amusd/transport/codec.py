@@ -44,7 +44,7 @@ TargetMessage = Attached | Commit | Close
 
 
 def pack(value: object, *, single_floats: bool = False) -> bytes:
-    """Msgpack bytes of plain values; floats in four bytes where four are enough, as for the weights of draws."""
+    """Msgpack bytes of plain values; floats in four bytes where four are enough, as for weights of draws."""
     return bytes(msgpack.packb(value, use_single_float=single_floats))
 
 
@@ -108,10 +108,12 @@ def encode_drafter(messages: Sequence[DrafterMessage]) -> list[target_pb2.Drafte
         columns = [
             [proposal.request for proposal in proposals],
             [len(proposal.nodes) for proposal in proposals],
-            [after - before for before, after in pairwise([0, *(node.id for node in nodes)])],
-            [node.id - node.parent for node in nodes],
-            [node.token for node in nodes],
-            [score_level(node.score) for node in nodes],
+            [  # one after the other: each array of its own would cost three bytes a frame
+                *(after - before for before, after in pairwise([0, *(node.id for node in nodes)])),
+                *(node.id - node.parent for node in nodes),
+                *(node.token for node in nodes),
+                *(score_level(node.score) for node in nodes),
+            ],
         ]
         if any(proposal.draws for proposal in proposals):
             columns += _draw_columns(proposals)
@@ -153,10 +155,12 @@ def _draw_columns(proposals: Sequence[Propose]) -> list[list[Any]]:
 
 def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
     sender = "drafter"
-    columns = _columns(payload, sender, 6, 6 + _DRAW_COLUMNS)
-    requests, counts, gaps, below, tokens, levels = columns[:6]
-    if len(requests) != len(counts) or len(gaps) != len(below):
+    columns = _columns(payload, sender, 3, 3 + _DRAW_COLUMNS)
+    requests, counts, values = columns[:3]
+    size, rest = divmod(len(values), 4)
+    if len(requests) != len(counts) or rest:
         raise ProtocolError("the drafter sent columns of unequal length")
+    gaps, below, tokens, levels = (values[place * size : (place + 1) * size] for place in range(4))
     for column in (requests, tokens, levels):
         _whole(column, sender)
     if any(level > SCORE_LEVEL_MAX for level in levels):
@@ -167,7 +171,7 @@ def _decode_proposals(payload: bytes) -> list[DrafterMessage]:
     parents = [node - less for node, less in zip(ids, _whole(below, sender, lowest=-(1 << 63)), strict=True)]
     scores = [score_of_level(level) for level in levels]
     runs = _split(counts, (ids, parents, tokens, scores), sender)
-    draws = _decode_draws(columns[6:], len(requests)) if len(columns) > 6 else [{} for _ in requests]
+    draws = _decode_draws(columns[3:], len(requests)) if len(columns) > 3 else [{} for _ in requests]
     proposals: list[DrafterMessage] = []
     for request, run, drawn in zip(requests, runs, draws, strict=True):
         nodes = tuple(Node(NodeId(i), p, t, s) for i, p, t, s in zip(*run, strict=True))

@@ -1,8 +1,9 @@
 """What passes cost, kept in a file from one life of a worker to the next.
 
-One small file for each model, device and way to verify, in `$XDG_CACHE_HOME/amusd/costs` (`~/.cache/amusd/costs`).
-`AMUSD_COST_FILES` names another folder; `off` turns this off. A file that cannot be read is said in the
-worker's summary, one that cannot be written on its standard error; neither is a reason to stop.
+One small file for each model, device and way to verify, in `$XDG_CACHE_HOME/amusd/costs`, which is
+`~/.cache/amusd/costs`. `AMUSD_COST_FILES` names another folder; `off` turns this off. A file that cannot be
+read is said in the worker's summary, one that cannot be written on its standard error; neither is a reason to
+stop.
 """
 
 import hashlib
@@ -89,7 +90,7 @@ class CostFile:
             self._written_at = now
 
     def write(self) -> None:
-        """Write what was learned since the last time, if there is any, in one piece: of two writers the last wins."""
+        """Write what was learned since the last time, if anything, in one piece; the last writer wins."""
         if self._path is None or self._curve.passes == self._written_passes:
             return
         self._written_passes = self._curve.passes

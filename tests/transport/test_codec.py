@@ -102,7 +102,7 @@ def test_what_is_newest_for_a_drafter_comes_back_equal(found, closed):
     assert codec.decode_target(through_the_wire(codec.encode_target(messages))) == messages
 
 
-GOOD = [[1], [1], [5], [8], [9], [120]]  # request, nodes, id, id less parent, token, score
+GOOD = [[1], [1], [5, 8, 9, 120]]  # request, number of nodes; id, id less parent, token, score
 
 
 @pytest.mark.parametrize(
@@ -110,20 +110,21 @@ GOOD = [[1], [1], [5], [8], [9], [120]]  # request, nodes, id, id less parent, t
     [
         b"\xc1",
         msgpack.packb({"a": 1}),
-        msgpack.packb(GOOD[:5]),
-        msgpack.packb([*GOOD[:1], [2], *GOOD[2:]]),
+        msgpack.packb(GOOD[:2]),
+        msgpack.packb([GOOD[0], [2], GOOD[2]]),
         msgpack.packb([[1, 2], *GOOD[1:]]),
-        msgpack.packb([*GOOD[:1], [-1], *GOOD[2:]]),
-        msgpack.packb([[1, 1], [2, -1], *GOOD[2:]]),
-        msgpack.packb([*GOOD[:2], ["5"], *GOOD[3:]]),
-        msgpack.packb([*GOOD[:2], [True], *GOOD[3:]]),
-        msgpack.packb([*GOOD[:4], [-1], GOOD[5]]),
-        msgpack.packb([*GOOD[:5], [0.5]]),
-        msgpack.packb([*GOOD[:5], [SCORE_LEVEL_MAX + 1]]),
-        msgpack.packb([*GOOD[:2], [-1], *GOOD[3:]]),
-        msgpack.packb([*GOOD[:2], [1 << 63], *GOOD[3:]]),
-        msgpack.packb([*GOOD[:3], [8, 1], *GOOD[4:]]),
-        msgpack.packb([1, 2, 3, 4, 5, 6]),
+        msgpack.packb([GOOD[0], [-1], GOOD[2]]),
+        msgpack.packb([[1, 1], [2, -1], GOOD[2]]),
+        msgpack.packb([*GOOD[:2], ["5", 8, 9, 120]]),
+        msgpack.packb([*GOOD[:2], [True, 8, 9, 120]]),
+        msgpack.packb([*GOOD[:2], [-1, 8, 9, 120]]),
+        msgpack.packb([*GOOD[:2], [1 << 63, 8, 9, 120]]),
+        msgpack.packb([*GOOD[:2], [5, 8, -1, 120]]),
+        msgpack.packb([*GOOD[:2], [5, 8, 9, 0.5]]),
+        msgpack.packb([*GOOD[:2], [5, 8, 9, SCORE_LEVEL_MAX + 1]]),
+        msgpack.packb([*GOOD[:2], [5, 8, 9]]),
+        msgpack.packb([*GOOD[:2], [5, 8, 9, 120, 6]]),
+        msgpack.packb([1, 2, 3]),
     ],
 )
 def test_a_malformed_proposal_names_the_drafter(columns):
@@ -199,21 +200,21 @@ def test_an_origin_that_is_none_names_the_target():
 
 def test_a_frame_without_draws_has_no_room_for_them():
     [frame] = codec.encode_drafter([Propose(1, (Node(1, -2, 5, 0.5),))])
-    assert len(msgpack.unpackb(frame.propose.columns)) == 6
+    assert len(msgpack.unpackb(frame.propose.columns)) == 3
 
 
 @pytest.mark.parametrize(
     ("column", "value", "match"),
     [
-        (6, [2], "unequal length"),
-        (6, [1, 0], "unequal length"),
-        (7, ["1"], "no whole number"),
-        (8, [2], "unequal length"),
-        (9, [1, 1], "unequal length"),
-        (10, [-1], "no whole number"),
-        (11, [5.0, 6], "no whole number"),
-        (12, [1, 0.5], "weight that is no float"),
-        (12, [0.5], "unequal length"),
+        (3, [2], "unequal length"),
+        (3, [1, 0], "unequal length"),
+        (4, ["1"], "no whole number"),
+        (5, [2], "unequal length"),
+        (6, [1, 1], "unequal length"),
+        (7, [-1], "no whole number"),
+        (8, [5.0, 6], "no whole number"),
+        (9, [1, 0.5], "weight that is no float"),
+        (9, [0.5], "unequal length"),
     ],
 )
 def test_malformed_draws_are_the_drafters_fault(column, value, match):
