@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
+    from amusd import sampling
     from amusd.client import AsyncClient, Client
     from amusd.errors import (
         AbortedError,
@@ -56,6 +57,7 @@ __all__ = [
     "UnavailableError",
     "WorkerError",
     "__version__",
+    "sampling",
 ]
 
 _HOMES = {
@@ -78,10 +80,11 @@ _HOMES = {
     "amusd.outputs": ("Chunk", "RequestMetrics", "RequestOutput"),
     "amusd.params": ("SamplingParams",),
 }
+_PACKAGES = ("sampling",)
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used.
+    """Import a public name, or a package that holds some, when it is first used.
 
     `import amusd` stays free of torch, so that a worker can pin its process before torch starts its
     thread pools, and `amusd --help` answers at once.
@@ -91,6 +94,8 @@ def __getattr__(name: str) -> object:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)
+    if name in _PACKAGES:
+        return import_module(f"amusd.{name}")
     raise AttributeError(f"module 'amusd' has no attribute '{name}'")
 
 

@@ -17,6 +17,7 @@ Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
 PolicyName = Literal["goodput", "fixed"]
 LauncherName = Literal["ray", "local", "inprocess", "attached"]
+ExactIn = Literal["bytes", "distribution"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
 
 EMBEDDED_MODEL = "demo"
@@ -200,6 +201,11 @@ class EngineConfig(BaseModel):
         return (f"{idle}; take verify chain, or leave {PHRASES} out",)
 
     @property
+    def rule_in_use(self) -> RuleName | None:
+        """The rule by which drafts are accepted; None where there are none."""
+        return None if self.draft is None else self.rule
+
+    @property
     def drafts(self) -> tuple[str, ...]:
         """Every draft by its name; none for the target alone."""
         return _each(self.draft)
@@ -218,6 +224,15 @@ class EngineConfig(BaseModel):
     def remarks(self) -> tuple[str, ...]:
         """What was settled for the caller, one sentence each."""
         return self._remarks
+
+
+def exact_in(rule: str | None) -> ExactIn:
+    """What a rule keeps of the target alone: its bytes, or only the distribution of its text.
+
+    Args:
+        rule: None: there are no drafts to accept.
+    """
+    return "distribution" if rule in RULES_WITH_Q else "bytes"
 
 
 def is_lookup(draft: str) -> bool:

@@ -74,6 +74,12 @@ def test_importing_the_package_starts_no_thread_pools() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_the_rules_can_be_had_after_a_bare_import() -> None:
+    program = 'import amusd; print(amusd.sampling.rules.get("spechub").name)'
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "spechub\n"
+
+
 @pytest.mark.parametrize(
     "script", sorted([*ROOT.glob("scripts/*.sh"), ROOT / ".ci" / "run"]), ids=lambda path: path.name
 )

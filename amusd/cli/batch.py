@@ -15,7 +15,7 @@ from rich.table import Table
 
 from amusd.cli.batch_input import Line, read_lines
 from amusd.cli.batch_output import BatchOutput
-from amusd.config import EngineConfig
+from amusd.config import IN_DISTRIBUTION, EngineConfig, exact_in
 from amusd.llm import LLM
 from amusd.outputs import RequestOutput
 from amusd.params import SamplingParams
@@ -37,10 +37,16 @@ class BatchJob:
 
 @dataclass(slots=True)
 class Report:
-    """What a run did: lines, tokens, speed, and how well the draft guessed."""
+    """What a run did: lines, tokens, speed, and how well the draft guessed.
+
+    Attributes:
+        rule: the engine's, by which drafts were accepted where a line asked for no other; None without a
+            draft.
+    """
 
     lines: int
     resumed: int
+    rule: str | None
     started: float = field(default_factory=time.monotonic)
     decoded: int = 0
     prompt_tokens: int = 0
@@ -80,6 +86,8 @@ class Report:
             "lines": self.lines,
             "resumed": self.resumed,
             "decoded": self.decoded,
+            "rule": self.rule,
+            "exact": exact_in(self.rule),
             "prompt_tokens": self.prompt_tokens,
             "output_tokens": self.output_tokens,
             "seconds": round(seconds, 3),
@@ -100,7 +108,7 @@ def run(job: BatchJob) -> None:
     reader = PromptReader(job.engine)
     lines = read_lines(job.source, reader, job.params)
     with BatchOutput(job.destination, lines) as output:
-        report = Report(len(lines), output.done)
+        report = Report(len(lines), output.done, job.engine.rule_in_use)
         if output.done:
             _tell(f"{output.done} of {len(lines)} lines have their result in {job.destination}")
         if output.done < len(lines):
@@ -135,5 +143,7 @@ def _show(report: dict[str, Any], as_json: bool) -> None:
     for name, value in report.items():
         if name == "finish_reasons":
             value = ", ".join(f"{reason} {count}" for reason, count in value.items())
+        elif name == "exact" and value == "distribution":
+            value = IN_DISTRIBUTION
         table.add_row(name.replace("_", " "), "-" if value in (None, "") else str(value))
     Console(highlight=False, markup=False).print(table)

@@ -54,7 +54,7 @@ def run(address: str, token: str | None, tls: str | None, params: SamplingParams
     trusted = True if tls == "system" else tls or False
     with Client(address, token=token, tls=trusted) as client:
         info = client.info()
-        screen = choose_screen(as_json=False, alone=info["mode"] == "alone")
+        screen = choose_screen(as_json=False, rule=info["rule"])
         client.chat_prompt("a")  # a server that cannot chat is told apart before anything is typed
         screen.tell(f"{info['model']} at {address}. {HELP}")
         conversation = Conversation(client, params, system)

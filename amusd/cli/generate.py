@@ -17,7 +17,7 @@ def run(job: Job) -> None:
     Raises:
         AmusdError: as `LLM` does.
     """
-    screen = choose_screen(as_json=job.as_json, alone=job.engine.mode == "alone", rule=job.engine.rule)
+    screen = choose_screen(as_json=job.as_json, rule=job.engine.rule_in_use)
     with ExitStack() as stack:
         with screen.loading():
             reader = PromptReader(job.engine)

@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from amusd.config import IN_DISTRIBUTION, RULES_WITH_Q
+from amusd.config import IN_DISTRIBUTION, exact_in
 from amusd.outputs import Chunk, DrafterMetrics, RequestOutput
 from amusd.speculation.messages import Origin
 
@@ -46,21 +46,23 @@ class Screen(Protocol):
         """The request is done."""
 
 
-def choose_screen(*, as_json: bool, alone: bool, rule: str = "race") -> Screen:
+def choose_screen(*, as_json: bool, rule: str | None) -> Screen:
     """The screen that fits the standard output.
 
     Args:
         as_json: one JSON object is wanted.
-        alone: there is no draft, so nothing about drafts is shown.
-        rule: by which drafts are accepted.
+        rule: by which drafts are accepted; None: there are none, and nothing about drafts is shown.
     """
     if as_json:
-        return JsonScreen()
-    return TerminalScreen(alone, rule) if sys.stdout.isatty() else PlainScreen(alone, rule)
+        return JsonScreen(rule)
+    return TerminalScreen(rule) if sys.stdout.isatty() else PlainScreen(rule)
 
 
 class JsonScreen:
     """One JSON object on the standard output."""
+
+    def __init__(self, rule: str | None) -> None:
+        self._rule = rule
 
     def loading(self) -> AbstractContextManager[object]:
         """Nothing to show."""
@@ -77,14 +79,14 @@ class JsonScreen:
         """Print the object, and on the standard error what happened beside decoding."""
         for note in output.notes:
             self.tell(note)
-        print(json.dumps(as_object(output)), flush=True)
+        found = as_object(output) | {"rule": self._rule, "exact": exact_in(self._rule)}
+        print(json.dumps(found), flush=True)
 
 
 class PlainScreen:
     """The text, as it is and with a newline after it; the summary as lines on the standard error."""
 
-    def __init__(self, alone: bool, rule: str = "race") -> None:
-        self._alone = alone
+    def __init__(self, rule: str | None) -> None:
         self._rule = rule
 
     def loading(self) -> AbstractContextManager[object]:
@@ -102,7 +104,7 @@ class PlainScreen:
     def finish(self, output: RequestOutput) -> None:
         """End the last line and print the summary; another output may follow."""
         print(flush=True)
-        for name, value in summary(output, alone=self._alone, rule=self._rule):
+        for name, value in summary(output, self._rule):
             self.tell(f"{name}: {value}")
         for note in output.notes:
             self.tell(f"note: {note}")
@@ -111,8 +113,7 @@ class PlainScreen:
 class TerminalScreen:
     """Streamed text that tells accepted draft tokens from the target's own, then a short table."""
 
-    def __init__(self, alone: bool, rule: str = "race") -> None:
-        self._alone = alone
+    def __init__(self, rule: str | None) -> None:
         self._rule = rule
         self._text = Console(highlight=False)
         self._side = Console(stderr=True, highlight=False)
@@ -149,10 +150,10 @@ class TerminalScreen:
         self._streaming = False
         self._text.print()
         table = Table.grid(padding=(0, 2))
-        for name, value in summary(output, alone=self._alone, rule=self._rule):
+        for name, value in summary(output, self._rule):
             table.add_row(Text(name, style="dim"), value)
         self._side.print()
-        if not self._alone:
+        if self._rule is not None:
             legend = Text.assemble(
                 ("accepted draft tokens", STYLES["accepted"]),
                 ", ",
@@ -166,7 +167,7 @@ class TerminalScreen:
             self._side.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
 
 
-def summary(output: RequestOutput, *, alone: bool, rule: str = "race") -> list[tuple[str, str]]:
+def summary(output: RequestOutput, rule: str | None) -> list[tuple[str, str]]:
     """Names and values of what a reader wants to know of a request, in the terms of the design."""
     metrics = output.metrics
     rows = [
@@ -174,9 +175,9 @@ def summary(output: RequestOutput, *, alone: bool, rule: str = "race") -> list[t
         ("speed", f"{metrics.tokens_per_second:.1f} tokens/s"),
         ("target passes", f"{metrics.passes}"),
     ]
-    if alone:
+    if rule is None:
         return rows
-    if rule in RULES_WITH_Q:
+    if exact_in(rule) == "distribution":
         rows.append((f"rule {rule}", IN_DISTRIBUTION))
     rows += [
         ("acceptance rate (TAR)", f"{metrics.acceptance_rate:.1%}"),
@@ -200,7 +201,7 @@ def _credit(drafter: DrafterMetrics) -> str:
 
 
 def as_object(output: RequestOutput) -> dict[str, object]:
-    """What `--json` prints."""
+    """A request as plain values."""
     found: dict[str, object] = {
         "text": output.text,
         "token_ids": list(output.token_ids),

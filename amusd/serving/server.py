@@ -22,7 +22,7 @@ from grpc_health.v1 import health, health_pb2
 from prometheus_client import disable_created_metrics
 
 from amusd import __version__
-from amusd.config import EngineConfig
+from amusd.config import EngineConfig, exact_in
 from amusd.errors import InputError, WorkerError
 from amusd.hosting import HostedEngine, end_other_tasks
 from amusd.params import SamplingParams
@@ -194,6 +194,8 @@ class Server:
             "target": config.target,
             "draft": config.draft,
             "mode": config.mode,
+            "rule": config.rule_in_use,
+            "exact": exact_in(config.rule_in_use),
             "max_model_len": self._reader.length_max,
             "max_requests": config.max_requests,
             "max_queue": self._config.max_queue,

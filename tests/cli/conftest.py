@@ -16,6 +16,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[FakeLLM]:
             super().__init__(config)
             made.append(self)
 
-    monkeypatch.setattr("amusd.cli.generate.LLM", Recorded)
-    monkeypatch.setattr("amusd.cli.generate.PromptReader", FakeReader)
+    for command in ("generate", "batch"):
+        monkeypatch.setattr(f"amusd.cli.{command}.LLM", Recorded)
+        monkeypatch.setattr(f"amusd.cli.{command}.PromptReader", FakeReader)
     return made

@@ -1,6 +1,6 @@
 """An engine that decodes nothing: it hands out prepared chunks, or fails on purpose."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -94,6 +94,10 @@ class FakeLLM:
         output = RequestOutput(None, tuple(prompt), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
         output = replace(output, logprobs=self.logprobs)
         yield Chunk(rest, (8, 9), ("accepted", "foreseen"), ((rest, "accepted"),), output)
+
+    def generate_each(self, jobs: Iterable[tuple[list[int], SamplingParams]]) -> Iterator[RequestOutput]:
+        for tokens, _ in jobs:
+            yield RequestOutput(None, tuple(tokens), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
 
     def write_trace(self, path: str | Path) -> None:
         Path(path).write_text("[]", encoding="utf-8")

@@ -12,7 +12,7 @@ from amusd import SamplingParams
 from amusd.cli import main
 from amusd.cli.batch_input import read_lines
 from amusd.cli.batch_output import BatchOutput
-from amusd.config import EngineConfig
+from amusd.config import IN_DISTRIBUTION, EngineConfig
 from amusd.errors import InputError
 from amusd.outputs import RequestOutput
 from tests.cli.fakes import METRICS, FakeReader
@@ -90,6 +90,28 @@ def test_results_of_other_lines_or_settings_are_never_taken_for_these(tmp_path, 
 def test_two_runs_never_write_one_file(tmp_path):
     with BatchOutput(tmp_path / "out", []), pytest.raises(InputError, match="another run writes it"):
         BatchOutput(tmp_path / "out", [])
+
+
+@pytest.mark.parametrize(
+    ("options", "rule", "exact"),
+    [
+        ([], "race", "bytes"),
+        (["--rule", "spechub"], "spechub", "distribution"),
+        (["--rule", "spechub", "--mode", "alone"], None, "bytes"),
+    ],
+)
+def test_the_report_says_what_the_rule_keeps_of_the_target_alone(
+    engines, tmp_path, capsys, options, rule, exact
+):
+    (tmp_path / "in").write_text('{"prompt": "ab"}\n', encoding="utf-8")
+    command = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), *options]
+    assert main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rule"], report["exact"], report["decoded"]) == (rule, exact, 1)
+    assert main(command) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    wanted = IN_DISTRIBUTION if exact == "distribution" else exact
+    assert f"rule {rule or '-'} exact {wanted} prompt tokens" in printed
 
 
 @pytest.mark.timeout(300)

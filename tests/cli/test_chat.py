@@ -19,6 +19,7 @@ class FakeClient:
     refusal = None
     failures = ()
     made = None
+    rule = "race"
 
     def __init__(self, address, *, token, tls):
         type(self).made = self
@@ -32,7 +33,7 @@ class FakeClient:
         pass
 
     def info(self):
-        return {"model": "demo", "mode": "async"}
+        return {"model": "demo", "rule": self.rule}
 
     def chat_prompt(self, messages):
         if self.refusal is not None:
@@ -81,6 +82,14 @@ def test_what_failed_was_not_said(talk):
     assert code == 0
     assert answers == ["1: kept"]
     assert "amusd: too many" in told
+
+
+@pytest.mark.parametrize(("rule", "said"), [("spechub", True), ("race", False), (None, False)])
+def test_a_rule_that_is_exact_only_in_distribution_says_so_after_each_answer(talk, monkeypatch, rule, said):
+    monkeypatch.setattr(FakeClient, "rule", rule)
+    _, _, told, _ = talk(["hello"])
+    assert ("rule spechub: the target's distribution, not its bytes" in told) == said
+    assert ("rollbacks" in told) == (rule is not None)
 
 
 def test_a_server_that_cannot_chat_is_told_apart_at_once(talk):

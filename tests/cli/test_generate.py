@@ -99,6 +99,8 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
         "token_ids": [7, 8, 9],
         "finish_reason": "stop",
         "seed": 11,
+        "rule": "race",
+        "exact": "bytes",
         "metrics": {
             "tokens_per_second": METRICS.tokens_per_second,
             "queue_seconds": METRICS.queue_seconds,
@@ -124,6 +126,26 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
             "drafters": [asdict(each) for each in METRICS.drafters],
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "rule", "exact"),
+    [
+        (["--rule", "spechub"], "spechub", "distribution"),
+        (["--rule", "topk"], "topk", "bytes"),
+        (["--rule", "spechub", "--mode", "alone"], None, "bytes"),
+    ],
+)
+def test_json_says_what_the_rule_keeps_of_the_target_alone(
+    options: list[str],
+    rule: str | None,
+    exact: str,
+    engines: list[FakeLLM],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["generate", "def f(n):", "--json", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rule"], found["exact"]) == (rule, exact)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -248,7 +270,7 @@ def test_terminal_tells_accepted_draft_tokens_from_the_targets_own(
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(monkeypatch)
-    view = screens.TerminalScreen(alone=False)
+    view = screens.TerminalScreen("race")
     view.show(Chunk("", (), (), (("a\x1b[2Jb\x9bc\td\n", "accepted"),)))
     assert "a\ufffd[2Jb\ufffdc\td" in terminal.shown()
 

@@ -90,3 +90,10 @@ def synchronous():
     """In turns, in bf16."""
     with start_here("sync", num_speculative_tokens=3) as llm:
         yield llm
+
+
+@pytest.fixture(scope="package")
+def inprocess():
+    """Both at once, in bf16, the target in this process, where it takes Python logits processors."""
+    with start("async", launcher="inprocess") as llm:
+        yield llm

@@ -12,12 +12,6 @@ from amusd import InputError, SamplingParams
 from tests.engine.conftest import start
 
 
-@pytest.fixture(scope="module")
-def inprocess():
-    with start("async", launcher="inprocess") as llm:
-        yield llm
-
-
 def test_the_text_is_that_of_a_target_in_a_process_of_its_own(asynchronous, inprocess, held_out):
     for params in (
         SamplingParams(temperature=0, max_tokens=40, ignore_eos=True),

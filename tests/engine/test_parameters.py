@@ -6,8 +6,10 @@
 import os
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import NoRepeatNGramLogitsProcessor
 
 from amusd import InputError, SamplingParams
 from tests.engine.conftest import start
@@ -92,6 +94,38 @@ def test_any_combination_gives_the_same_where_branches_are_rows(alone, rows, pla
     params = data.draw(parameters(plain[0]))
     prompt = list(plain[0].prompt_token_ids)
     assert whole(rows.generate(prompt, params)) == whole(alone.generate(prompt, params))
+
+
+def every_fourth_is_another(input_ids, scores):
+    """A function of the prefix's length: the likeliest token is taken away at every fourth position."""
+    if input_ids.shape[1] % 4:
+        return scores
+    return scores.scatter(1, scores.argmax(dim=1, keepdim=True), -torch.inf)
+
+
+def no_token_twice_in_a_row(input_ids, scores):
+    """A function of the prefix's last token."""
+    return scores.index_fill(1, input_ids[0, -1:], -torch.inf)
+
+
+PROCESSORS = [every_fourth_is_another, no_token_twice_in_a_row, NoRepeatNGramLogitsProcessor(2)]
+
+
+@pytest.fixture(scope="module")
+def alone_here():
+    """The target alone, in this process."""
+    with start("alone", launcher="inprocess") as llm:
+        yield llm
+
+
+@few
+@given(data=st.data(), processors=st.lists(st.sampled_from(PROCESSORS), max_size=2))
+def test_any_combination_with_python_processors_gives_the_same(
+    alone_here, inprocess, plain, data, processors
+):
+    params = data.draw(parameters(plain[0])).model_copy(update={"logits_processors": tuple(processors)})
+    prompt = list(plain[0].prompt_token_ids)
+    assert whole(inprocess.generate(prompt, params)) == whole(alone_here.generate(prompt, params))
 
 
 BITING = {

@@ -5,18 +5,30 @@ import psutil
 from amusd import SamplingParams
 from tests.engine.conftest import start
 
+DRAWN = SamplingParams(temperature=1, seed=3, max_tokens=60, ignore_eos=True)
+
 
 def test_ray_actors_write_the_bytes_that_the_target_alone_writes(alone, repeating):
-    params = SamplingParams(temperature=1, seed=3, max_tokens=60, ignore_eos=True)
-    wanted = alone.generate(repeating, params)
-    with start("async", launcher="ray", draft=["demo-large", "prompt-lookup"]) as llm:
-        outputs = llm.generate(repeating, params)
+    wanted = alone.generate(repeating, DRAWN)
+    with start("async", launcher="ray", draft=["demo", "phrases"]) as llm:
+        outputs = llm.generate(repeating, DRAWN)
         pids = [details["pid"] for details in llm.info().values()]
         assert len(set(pids)) == 2
         assert all("ray::" in " ".join(psutil.Process(pid).cmdline()) for pid in pids)
     assert [output.token_ids for output in outputs] == [output.token_ids for output in wanted]
     drafted = {drafter.name: drafter.drafted for drafter in outputs[1].metrics.drafters}
-    assert drafted.keys() == {"draft 0", "prompt-lookup"}
-    assert all(drafted.values())
+    assert drafted.keys() == {"draft 0", "phrases"}
+    assert drafted["draft 0"] > 0
     assert outputs[0].metrics.acceptance_rate > 0
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_rule_that_needs_q_is_followed_under_ray(alone, repeating):
+    greedy = DRAWN.model_copy(update={"temperature": 0.0})
+    wanted = alone.generate(repeating[0], greedy)[0]
+    with start("async", launcher="ray", rule="rrsw") as llm:
+        assert llm.info()["target"]["rule"] == "rrsw"
+        outputs = llm.generate([repeating[0]] * 2, [greedy, DRAWN])
+    assert outputs[0].token_ids == wanted.token_ids
+    assert [(len(output.token_ids), output.finish_reason) for output in outputs] == [(60, "length")] * 2
+    assert all(output.metrics.drafted > 0 for output in outputs)

@@ -30,11 +30,11 @@ from amusd.policies.drafting import BestFirstPolicy
 from amusd.sampling import rules
 from amusd.sampling.truncation import SparseLaw
 from amusd.speculation.drafter import DrafterEndpoint
-from amusd.speculation.messages import Close, Propose
+from amusd.speculation.messages import Close, Draws, Propose
 from amusd.speculation.target import Limits, TargetEndpoint
 from amusd.transport.codec import decode_drafter, encode_drafter
 from amusd.workers.verifier import Verifier
-from tests.engine.conftest import start_here
+from tests.engine.conftest import start, start_here
 
 FALSE_ALARM = 1e-4
 SAMPLES, TOKENS, BATCH = 1024, 2, 64
@@ -213,6 +213,24 @@ def test_siblings_are_emitted_as_often_as_the_rule_says(name):
     assert abs(hits - expected) <= 5 * variance**0.5
 
 
+@pytest.mark.parametrize("name", ["rrs", "kseq"])
+def test_what_is_drawn_twice_travels_twice(name):
+    drawn = [draws.tokens for draws in decoded(name).drawn_first.values()]
+    assert {len(tokens) for tokens in drawn} == {4}
+    assert any(len(set(tokens)) < 4 for tokens in drawn)
+
+
+def test_draws_that_repeat_one_token_are_used_like_any_other():
+    """A token that q hardly holds is accepted for sure where p gives it more, at whatever seed."""
+    p = first_law()
+    rare = int(torch.where(p > 0.01, p, 1.0).argmin())
+    law = sorted([(rare, 1 / 1024), (int(p.argmax()), 1023 / 1024)])
+    draws = Draws((rare, rare), tuple(token for token, _ in law), tuple(weight for _, weight in law))
+    desk = Desk(rules.get("rrs"), 1, lambda _: draws)
+    desk.decode(range(8))
+    assert [text[0] for text in desk.outputs.values()] == [rare] * 8
+
+
 @pytest.mark.parametrize("name", ["rrs", "rrsw"])
 def test_dropping_low_score_siblings_does_not(name):
     assert homogeneity(texts("alone"), texts(name, without_the_least_likely)) < FALSE_ALARM
@@ -246,6 +264,18 @@ def test_a_rule_in_flight_is_followed_and_requests_that_ask_for_bytes_keep_them(
         assert len(output.token_ids) == 40
     if mode == "sync":  # which waits for drafts, however slow this machine is
         assert all(output.metrics.acceptance_rate > 0 for output in outputs)
+
+
+@pytest.mark.parametrize(("name", "launcher"), [("rejection", "local"), ("rrs", "inprocess")])
+def test_a_rule_is_followed_in_processes_of_their_own(alone, held_out, name, launcher):
+    greedy = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
+    params = [greedy, SamplingParams(temperature=1, seed=5, max_tokens=40, ignore_eos=True)]
+    with start("async", rule=name, launcher=launcher, max_requests=2) as llm:
+        assert llm.info()["target"]["rule"] == name
+        outputs = llm.generate([held_out[0]] * 2, params)
+    assert outputs[0].token_ids == alone.generate(held_out[0], greedy)[0].token_ids
+    assert [(len(output.token_ids), output.finish_reason) for output in outputs] == [(40, "length")] * 2
+    assert all(output.metrics.drafted > 0 for output in outputs)
 
 
 def test_draws_bind_no_request_that_asks_for_bytes_whatever_a_drafter_sends():

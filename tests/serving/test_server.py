@@ -228,7 +228,7 @@ def test_the_asynchronous_client_does_the_same(server, client, held_out):
     streamed, outputs, info, tokens = asyncio.run(decode())
     assert streamed[-1].finished.token_ids == outputs[0].token_ids
     assert [o.token_ids for o in outputs] == [o.token_ids for o in client.generate(held_out[3:5], GREEDY)]
-    assert info["model"] == "demo"
+    assert (info["model"], info["rule"], info["exact"]) == ("demo", "race", "bytes")
     assert set(info["workers"]) == {"target", "draft 0"}
     assert tokens == client.chat_prompt("hi")
 
