@@ -18,11 +18,12 @@ from tests.serving.fakes import FakeCoordinator, until
 
 
 @contextlib.asynccontextmanager
-async def front(reader, *, queue_max=2, keys=(), template=None):
+async def front(reader, *, queue_max=2, keys=(), template=None, opened=True):
     """A client of an app over a fake coordinator, and the three."""
     desk = FrontDesk(2, queue_max, ServerMetrics("demo"))
     coordinator = FakeCoordinator(reader)
-    desk.open(coordinator)
+    if opened:
+        desk.open(coordinator)
     reader.tokenizer.chat_template = None
     app = HttpFront(desk, Intake(reader, template), "demo", keys, created=1).app()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -352,17 +353,20 @@ def test_more_than_may_wait_is_refused_with_429_and_those_inside_go_on(reader):
 
 
 def test_a_server_that_starts_or_drains_says_so_with_503(reader):
-    async def scenario():
-        async with front(reader) as (client, desk, _):
-            ready = (await client.get("/health")).status_code
-            desk.close()
+    async def scenario(phase):
+        async with front(reader, opened=phase != "starting") as (client, desk, coordinator):
+            if phase == "draining":
+                desk.close()
             health = await client.get("/health")
-            return ready, health, await client.post(COMPLETIONS, json={"prompt": "a"})
+            return health, await client.post(COMPLETIONS, json={"prompt": "a"}), coordinator.asked
 
-    ready, health, refused = asyncio.run(scenario())
-    assert (ready, health.status_code, refused.status_code) == (200, 503, 503)
-    assert health.json()["status"] == "draining"
-    assert "draining" in refused.json()["error"]["message"]
+    for phase in ("starting", "draining"):
+        health, refused, asked = asyncio.run(scenario(phase))
+        assert (health.status_code, health.json()["status"]) == (503, phase)
+        assert refused.status_code == 503
+        assert phase in refused.json()["error"]["message"]
+        assert asked == []
+    assert [answer.status_code for answer in asyncio.run(scenario("ready"))[:2]] == [200, 200]
 
 
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic key", "Bearer keys"])
