@@ -164,8 +164,8 @@ class CostCurve:
         """Go on from what an earlier curve with the same knots had learned.
 
         Raises:
-            ValueError: it is damaged, its knots are others, or its least pass takes more than four times as long,
-                or less than a quarter.
+            ValueError: it is damaged, its knots are others, or its least pass takes more than four times as
+                long, or less than a quarter.
         """
         found = Learned.read(values)
         if found.rows != self._learned.rows:
