@@ -1,6 +1,7 @@
 """A real server: OpenAI's own client, ours, and clients that leave."""
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -35,6 +36,8 @@ from tests.serving.conftest import KEY, served
 GREEDY = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
 LONG = SamplingParams(temperature=0, max_tokens=1500, ignore_eos=True)
 FREE_SECONDS_MAX = 20
+PASSES_MAX = 3
+ATTEMPTS_MAX = 5  # a pass takes milliseconds here, and so does whatever else the machine does
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +267,43 @@ def test_a_stream_that_is_left_early_ends_in_both_workers(client):
         assert chunk.token_ids
         break
     wait_until_free(client)
+
+
+@contextlib.contextmanager
+def begun_stream(server, client, interface):
+    """A long request of which a few chunks have come; its connection is closed in the end."""
+    if interface == "grpc":
+        with contextlib.closing(client.stream("class A:", LONG)) as chunks:
+            yield [next(chunks) for _ in range(3)]
+        return
+    body = {"prompt": "class A:", "max_tokens": 1500, "temperature": 0, "ignore_eos": True, "stream": True}
+    headers = {"authorization": f"Bearer {KEY}"}
+    with httpx.stream("POST", f"{server.http}/v1/completions", json=body, headers=headers) as response:
+        lines = response.iter_lines()
+        yield [next(lines) for _ in range(3)]
+
+
+def passes_since(server, moment):
+    """How many passes of the target began behind a moment of `time.monotonic()`."""
+    asked = time.monotonic()
+    tracks = httpx.get(f"{server.http}/v1/timeline", headers={"authorization": f"Bearer {KEY}"}).json()[
+        "tracks"
+    ]
+    [slices] = [track["slices"] for track in tracks if track["name"] == "target"]
+    return sum(name == "pass" and asked + start > moment for name, start, _ in slices)
+
+
+@pytest.mark.parametrize("interface", ["grpc", "http"])
+def test_a_request_costs_a_few_passes_at_most_behind_the_end_of_its_connection(server, client, interface):
+    wait_until_free(client)
+    found = []
+    while len(found) < ATTEMPTS_MAX and min(found, default=PASSES_MAX + 1) > PASSES_MAX:
+        with begun_stream(server, client, interface) as begun:
+            assert len(begun) == 3
+            left = time.monotonic()
+        wait_until_free(client)
+        found.append(passes_since(server, left))
+    assert min(found) <= PASSES_MAX, found
 
 
 def test_a_request_is_aborted_by_its_name_while_it_runs_and_while_it_waits(client):
