@@ -77,6 +77,7 @@ class LoadedModel:
         lean: what runs instead of its layers, or None.
         dtype: of cells and logits.
         weights_dtype: what the weights were rounded to; `dtype` is wider where that is faster.
+        in_bytes: its products have weights of one byte each (`byte_packing`); `dtype` is float32 then.
         device: where inputs go (the first of several).
         vocabulary_size: columns of the logits, padding included.
         context: positions that the model has, None for no limit.

@@ -1,8 +1,9 @@
 """Messages of the core to and from the wire.
 
-The hot payloads (proposed nodes, commits) are columns: one msgpack array per field over all requests
-of one frame. A node takes some seven bytes: ids as what they are more than the one before, parents as what
-they are less than the node's own, scores in steps of an eighth of log odds. Everything else is protobuf.
+The hot payloads (proposed nodes, commits) are columns, field by field over all requests of one frame, as
+msgpack arrays. A node takes some seven bytes: ids as what they are more than the one before, parents as what
+they are less than the node's own, scores in steps of an eighth of log odds; these columns share an array.
+Everything else is protobuf.
 
 Laws: ``decode(encode(message)) == message``, but for those steps, the last of which is at log odds of 15; a
 malformed payload raises ProtocolError naming the side that sent it, never a decoder's own exception.

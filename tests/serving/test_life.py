@@ -27,7 +27,7 @@ from tests.serving.fakes import FakeCoordinator
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 DRAIN_SECONDS = 0.5
-END_SECONDS_MAX = 30  # of the drain, the interfaces, the workers; far below what the requests would take
+END_SECONDS_MAX = 15  # of the drain, the interfaces, the workers; far below what the requests would take
 
 
 def told_until(log, event):
