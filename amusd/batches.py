@@ -1,9 +1,10 @@
-"""What may be given to `generate`: one prompt or many, settings for all or one for each."""
+"""What may be given to `generate`: one prompt or many, settings and wishes for all or one for each."""
 
 from collections.abc import Sequence
 
 from amusd.errors import InputError
 from amusd.params import SamplingParams
+from amusd.wishes import Wishes, WishLists
 
 Prompt = str | Sequence[int]
 
@@ -38,3 +39,26 @@ def settings_for(
             "params", f"{len(params)} of them", f"give one, or {len(prompts)}: one for each prompt"
         )
     return list(params)
+
+
+def wishes_for(prompts: Sequence[Prompt], options: WishLists) -> list[Wishes]:
+    """The wishes of each prompt.
+
+    Args:
+        options: by the names of `Wishes`, each one value for all prompts or a list with one for each.
+
+    Raises:
+        InputError: a list is longer or shorter than the prompts, or as `Wishes` does.
+    """
+    columns = {}
+    for name, given in options.items():
+        one_each = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+        values = list(given) if one_each else [given] * len(prompts)  # type: ignore[call-overload]
+        if len(values) != len(prompts):
+            remedy = f"give one value, or {len(prompts)}: one for each prompt"
+            raise InputError(name, f"{len(values)} of them", remedy)
+        columns[name] = values
+    return [
+        Wishes.from_dict({name: values[index] for name, values in columns.items()})
+        for index in range(len(prompts))
+    ]

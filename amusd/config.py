@@ -15,7 +15,7 @@ from amusd.params import RuleName
 
 Mode = Literal["async", "sync", "alone", "amusd", "pearl"]
 VerifyName = Literal["chain", "rows", "tree"]
-PolicyName = Literal["goodput", "fixed"]
+PolicyName = Literal["goodput", "fixed", "table"]
 LauncherName = Literal["ray", "local", "inprocess", "attached"]
 ExactIn = Literal["bytes", "distribution"]
 DTypeName = Literal["auto", "bfloat16", "float32"]
@@ -29,6 +29,7 @@ RULES_WITH_Q: Final = frozenset({"rejection", "rrs", "rrsw", "kseq", "spechub"})
 
 SPECULATIVE_TOKENS_MAX: Final = 64
 REQUESTS_MAX: Final = 256
+PREFILL_STALL_MS_MAX: Final = 60_000.0
 
 _DEVICES = "give a device such as cpu:0, cpu:2-5 or cuda:0,cuda:1"
 _REVISION = "give a branch, tag or commit on the hub"
@@ -42,11 +43,14 @@ _REMEDIES: Final = {
     "mode": f"give one of {', '.join(get_args(Mode))}",
     "verify": f"give one of {', '.join(get_args(VerifyName))}",
     "policy": f"give one of {', '.join(get_args(PolicyName))}",
+    "policy_table": "give a file that amusd bench --load --profile wrote",
     "rule": f"give one of {', '.join(get_args(RuleName))}",
     "num_speculative_tokens": f"give a whole number from 1 to {SPECULATIVE_TOKENS_MAX}",
     "dtype": f"give one of {', '.join(get_args(DTypeName))}",
     "max_model_len": "give a whole number of 2 or more, or leave it out",
     "max_requests": f"give a whole number from 1 to {REQUESTS_MAX}",
+    "kv_cache_memory_bytes": "give a whole number of 1 or more, or leave it out",
+    "prefill_stall_ms": f"give a number from 1 to {PREFILL_STALL_MS_MAX:.0f}",
     "widen": "give a whole number of 1 or more, or 0 to turn it off",
     "revision": _REVISION,
     "draft_revision": _REVISION,
@@ -76,7 +80,8 @@ class EngineConfig(BaseModel):
             `"none"` or None decodes with the target alone, `"random"` guesses blindly, which shows that a
             useless draft costs nothing. `"prompt-lookup"`, `"ngram"` and `"ngram:FILE"` (which begins with a
             text file) need no model and no device; `"phrases"` lengthens what the models guess. Several, as
-            a list, guess together. Only the embedded target has a draft by default.
+            a list, guess together; a model that is named twice is two workers, which share the requests. Only
+            the embedded target has a draft by default.
         target_devices: `cuda:0`, `cuda:0,cuda:1` (layers split over both), `cpu:0`, `cpu:2-5`; None
             chooses from what there is.
         draft_devices: the same for the draft; a list, one for each, where several models draft.
@@ -88,7 +93,9 @@ class EngineConfig(BaseModel):
         verify: what a pass verifies: the likeliest `chain` while branches wait at the target's side; several
             branches as `rows` of their own; or the likeliest `tree`, which is exact up to rounding only.
         policy: how many of these nodes a pass of `async` takes: as many as give the most tokens per second
-            (`goodput`), or all that there are, up to `num_speculative_tokens` (`fixed`, to compare with).
+            (`goodput`); all that there are, up to `num_speculative_tokens` (`fixed`); or as many as a table
+            says for so many requests (`table`). The last two are to compare with.
+        policy_table: file of that table, as `amusd bench --load --profile` writes it.
         rule: how siblings are drawn and accepted (docs/rules.md). `race` and `topk` write the target's own
             bytes; `rejection`, `rrs`, `rrsw`, `kseq` and `spechub` keep its distribution only, and take one
             draft, a model.
@@ -97,6 +104,10 @@ class EngineConfig(BaseModel):
         max_model_len: longest prompt and output together, in tokens; None is the model's own maximum
             or 2048, whichever is less.
         max_requests: requests decoded at the same time.
+        kv_cache_memory_bytes: most memory of the target's KV cells. When they run out, the request that came
+            last (of those with the lowest priority) is set aside and goes on later, with the same text. None:
+            what `max_requests` of full length take, or, if that is more than fits, as much as fits.
+        prefill_stall_ms: how long a part of a new prompt may keep the requests that are decoded waiting.
         widen: neurons per FFN of the widened target, which costs more and writes the same text; 0 is off.
         revision: of the target on the hub: branch, tag or commit.
         draft_revision: the same of the draft.
@@ -123,11 +134,14 @@ class EngineConfig(BaseModel):
     mode: Mode = "async"
     verify: VerifyName = "chain"
     policy: PolicyName = "goodput"
+    policy_table: Text | None = None
     rule: RuleName = "race"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     dtype: DTypeName = "auto"
     max_model_len: int | None = Field(None, ge=2)
     max_requests: int = Field(8, ge=1, le=REQUESTS_MAX)
+    kv_cache_memory_bytes: int | None = Field(None, ge=1)
+    prefill_stall_ms: float = Field(50.0, ge=1.0, le=PREFILL_STALL_MS_MAX)
     widen: int = Field(0, ge=0)
     revision: Text | None = None
     draft_revision: Text | None = None
@@ -162,8 +176,14 @@ class EngineConfig(BaseModel):
         settled, remarks = _settle_draft_and_mode(values)
         super().__init__(**settled)
         self._check_addresses()
-        if self.policy == "fixed" and self.mode != "async":
+        if self.policy != "goodput" and self.mode != "async":
             raise InputError("policy", self.policy, f"mode {self.mode} has its own; drop it, or use async")
+        if (self.policy == "table") != (self.policy_table is not None):
+            remedy = f"policy {self.policy} "
+            remedy += (
+                f"needs it: {_REMEDIES['policy_table']}" if self.policy == "table" else "reads none; drop it"
+            )
+            raise InputError("policy_table", self.policy_table or "(not given)", remedy)
         self._remarks = remarks + self._check_rule() + self._remark_phrases()
 
     def _check_addresses(self) -> None:

@@ -19,6 +19,7 @@ from amusd.launchers.attached import AttachedLauncher
 from amusd.launchers.base import Launcher, Role, WorkerSpec
 from amusd.launchers.inprocess import InProcessLauncher
 from amusd.launchers.local import LocalLauncher
+from amusd.policies.table import read_table
 
 _UNKNOWN = DeviceSpec("cpu", ())  # whoever started a worker chose its device
 
@@ -44,6 +45,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
 
     Raises:
         DeviceError: a device does not exist or is given twice.
+        InputError: the policy's table cannot be read, or is none.
     """
     inventory = available()
     target, drafts = _devices(config, inventory)
@@ -54,6 +56,7 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
         "mode": config.mode,
         "verify": config.verify,
         "policy": config.policy,
+        "policy_table": _policy_table(config),
         "rule": config.rule,
         "num_speculative_tokens": config.num_speculative_tokens,
         "max_model_len": config.max_model_len,
@@ -69,6 +72,8 @@ def plan_deployment(config: EngineConfig, vocabulary_size: int, *, elsewhere: bo
         "revision": config.revision,
         "quantization_config": config.quantization_config,
         "widen": config.widen,
+        "kv_cache_memory_bytes": config.kv_cache_memory_bytes,
+        "prefill_stall_ms": config.prefill_stall_ms,
         "lookups": [_with_path(name) for name in config.lookups],
     }
     workers = [WorkerSpec("target", 0, target, io_cores, target_options)]
@@ -101,6 +106,17 @@ def plan_worker(config: EngineConfig, role: Role, devices: str | None, vocabular
     }
     deployment = plan_deployment(config.model_copy(update=places), vocabulary_size, elsewhere=True)
     return next(worker for worker in deployment.workers if worker.role == role)
+
+
+def _policy_table(config: EngineConfig) -> dict[str, int] | None:
+    """What the table's file says: a worker may run where that file is not.
+
+    Raises:
+        InputError: it cannot be read, or is no table.
+    """
+    if config.policy_table is None:
+        return None
+    return {str(requests): k for requests, k in read_table(Path(config.policy_table)).k_by_requests.items()}
 
 
 def _with_path(lookup: str) -> str:

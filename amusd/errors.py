@@ -52,7 +52,15 @@ class AccessError(AmusdError):
 
 
 class BusyError(AmusdError):
-    """A server has as many requests running and waiting as it takes; the same request may succeed later."""
+    """A server has as many requests running and waiting as it takes; the same request may succeed later.
+
+    Attributes:
+        retry_seconds: when there may be room again; None where nobody said.
+    """
+
+    def __init__(self, message: str, retry_seconds: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class UnavailableError(AmusdError):

@@ -32,7 +32,6 @@ class HostedEngine:
         self._say = say
         self._launcher = launcher_for(reader.config)
         self._io_cores: tuple[int, ...] = ()
-        self._draft_count = 0
 
     def start_workers(self) -> None:
         """Start the workers; returns when each has loaded its model.
@@ -44,7 +43,6 @@ class HostedEngine:
         vocabulary_size, elsewhere = len(self._reader.tokenizer), self._launcher.elsewhere
         deployment = plan_deployment(config, vocabulary_size, elsewhere=elsewhere)
         self._io_cores = deployment.io_cores
-        self._draft_count = len(deployment.workers) - 1
         if config.launcher == "attached":
             self._say(f"joining the workers at {config.target_address}, {config.draft_address or 'no draft'}")
         else:
@@ -66,12 +64,15 @@ class HostedEngine:
         Raises:
             WorkerError: the target does not answer.
         """
-        addresses = [partial(self._launcher.address, "draft", index) for index in range(self._draft_count)]
+        drafts = [
+            (model, partial(self._launcher.address, "draft", index))
+            for index, model in enumerate(self._reader.config.model_drafts)
+        ]
         target = partial(self._launcher.address, "target", 0)
         requests_max = self._reader.config.max_requests
         tokenizer = self._reader.tokenizer
         processors = self._launcher.processors
-        self.coordinator = Coordinator(target, addresses, tokenizer, requests_max, processors, traced=traced)
+        self.coordinator = Coordinator(target, drafts, tokenizer, requests_max, processors, traced=traced)
         await self.coordinator.start()
         for name, details in (await self.coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")

@@ -12,9 +12,9 @@ from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
-from amusd.batches import as_list, settings_for
+from amusd.batches import as_list, settings_for, wishes_for
 from amusd.config import EngineConfig
 from amusd.errors import AmusdError
 from amusd.hosting import HostedEngine, end_other_tasks
@@ -22,9 +22,10 @@ from amusd.outputs import Chunk, RequestOutput, joined
 from amusd.params import SamplingParams
 from amusd.prompts import Prompt, PromptReader
 from amusd.tracing import chrome_trace
+from amusd.wishes import Wishes, WishLists, WishOptions
 
 T = TypeVar("T")
-Job = tuple[str | None, list[int], SamplingParams]
+Job = tuple[str | None, list[int], SamplingParams, Wishes]
 AHEAD_PER_PLACE = 8  # so that one long output does not leave places empty
 CLOSE_SECONDS_MAX = 1.0
 CLOSED = "this LLM is closed: make a new one"
@@ -82,37 +83,39 @@ class LLM:
         self,
         prompts: Prompt | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **wishes: Unpack[WishLists],
     ) -> list[RequestOutput]:
         """Decode prompts (text or token ids, one or many); outputs come in the order of the prompts.
 
         Args:
             params: for all prompts, or one for each; None means `SamplingParams()`.
+            wishes: speculative, num_speculative_tokens, priority, deadline_seconds, as `amusd.wishes.Wishes`
+                has them, each for all prompts or as a list with one for each. They do not change the text.
         """
         many = as_list(prompts)
-        settings = settings_for(many, params)
-
-        jobs = [(*self._encode(prompt), setting) for prompt, setting in zip(many, settings, strict=True)]
-        for _, tokens, setting in jobs:
+        settings = zip(many, settings_for(many, params), wishes_for(many, wishes), strict=True)
+        jobs = [(*self._encode(prompt), setting, wished) for prompt, setting, wished in settings]
+        for _, tokens, setting, _ in jobs:
             self._reader.check(tokens, setting)
         return self._call(self._decode_all(jobs))
 
     def generate_each(
-        self, jobs: Iterable[tuple[Prompt, SamplingParams]]
+        self, jobs: Iterable[tuple[Prompt, SamplingParams, Wishes]]
     ) -> Generator[RequestOutput, None, None]:
         """Decode any number of prompts; yields the outputs one by one, in the order of the prompts.
 
-        Eight times `max_requests` prompts are taken ahead of the output that is waited for. Leaving the loop
-        early aborts them.
+        Eight times `max_requests` prompts are taken ahead of the output that is waited for; among them
+        priorities count. Leaving the loop early aborts them.
         """
         waiting = iter(jobs)
         room = AHEAD_PER_PLACE * self.config.max_requests
         ahead: deque[concurrent.futures.Future[RequestOutput]] = deque()
         try:
             while True:
-                for prompt, params in islice(waiting, room - len(ahead)):
+                for prompt, params, wishes in islice(waiting, room - len(ahead)):
                     text, tokens = self._encode(prompt)
                     self._reader.check(tokens, params)
-                    work = self._decode(text, tokens, params)
+                    work = self._decode(text, tokens, params, wishes)
                     ahead.append(asyncio.run_coroutine_threadsafe(work, self._running_loop()))
                 if not ahead:
                     return
@@ -123,22 +126,29 @@ class LLM:
             for future in ahead:
                 future.cancel()
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, **wishes: Unpack[WishOptions]
+    ) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.
 
         Chunks of several outputs (`n`) come as they are written; `Chunk.index` tells them apart.
+
+        Args:
+            wishes: as of `generate`.
         """
         text, tokens = self._encode(prompt)
         [settings] = settings_for([prompt], params)
         self._reader.check(tokens, settings)
-        return self._chunks(text, tokens, settings)
+        return self._chunks(text, tokens, settings, Wishes.from_dict(wishes))
 
-    def _chunks(self, text: str | None, tokens: list[int], params: SamplingParams) -> Iterator[Chunk]:
+    def _chunks(
+        self, text: str | None, tokens: list[int], params: SamplingParams, wishes: Wishes
+    ) -> Iterator[Chunk]:
         chunks: queue.SimpleQueue[Chunk | Exception | None] = queue.SimpleQueue()
 
         async def pump() -> None:
             try:
-                async with aclosing(self._coordinator.stream(text, tokens, params)) as source:
+                async with aclosing(self._coordinator.stream(text, tokens, params, wishes)) as source:
                     async for chunk in source:
                         chunks.put(chunk)
                 chunks.put(None)
@@ -168,9 +178,11 @@ class LLM:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def _decode(self, text: str | None, tokens: list[int], params: SamplingParams) -> RequestOutput:
+    async def _decode(
+        self, text: str | None, tokens: list[int], params: SamplingParams, wishes: Wishes
+    ) -> RequestOutput:
         finished: list[RequestOutput] = []
-        async with aclosing(self._coordinator.stream(text, tokens, params)) as chunks:
+        async with aclosing(self._coordinator.stream(text, tokens, params, wishes)) as chunks:
             async for chunk in chunks:
                 if chunk.finished is not None:
                     finished.append(chunk.finished)

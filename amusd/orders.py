@@ -19,3 +19,6 @@ class Order:
     sample_index: int
     params: SamplingParams
     speculative: bool = True  # False: it is decoded without drafts, looked-up ones too
+    num_speculative_tokens: int | None = None  # of one pass, at most; None: as many as the engine takes
+    priority: int = 0  # lower is handled earlier
+    deadline_seconds: float | None = None  # left until it should be finished, which may be past

@@ -39,8 +39,9 @@ class RequestMetrics:
     from a server, which measures its overlap for all requests together. ``depth_*`` count verified nodes
     whose parent was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
     (`amusd.speculation.stats`). ``drafted`` counts the nodes that drafters sent, ``verified`` those that
-    passes took, ``accepted`` those of them that were committed. After a target was lost the counts and
-    rates are those since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the
+    passes took, ``accepted`` those of them that were committed. ``preemptions`` counts how often the request
+    was set aside because the target's cells ran out. After a target was lost the counts and rates are those
+    since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the
     time from there to the first commit, ``decode_seconds`` from there to the last.
     """
 
@@ -66,6 +67,7 @@ class RequestMetrics:
     rank_seen: tuple[int, ...]
     rank_hits: tuple[int, ...]
     drafters: tuple[DrafterMetrics, ...] = ()
+    preemptions: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""

@@ -170,7 +170,7 @@ class SamplingParams(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _input_error(error, values) from None
+            raise input_error(error, values, _REMEDIES) from None
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise InputError(
                 "min_tokens", self.min_tokens, f"give at most max_tokens, which is {self.max_tokens}"
@@ -218,12 +218,17 @@ def _token_id(key: object) -> object:
     return int(str(key)) if is_number else key
 
 
-def _input_error(error: ValidationError, values: Mapping[str, Any]) -> InputError:
-    """The first of pydantic's findings, in this project's words."""
+def input_error(error: ValidationError, values: Mapping[str, Any], remedies: Mapping[str, str]) -> InputError:
+    """The first of pydantic's findings, in this project's words.
+
+    Args:
+        values: that were given, by field.
+        remedies: what to give, of every field there is.
+    """
     found = error.errors(include_url=False)[0]
     field = str(found["loc"][0])
-    known = field in _REMEDIES
-    remedy = _REMEDIES[field] if known else f"unknown; known are {', '.join(_REMEDIES)}"
+    known = field in remedies
+    remedy = remedies[field] if known else f"unknown; known are {', '.join(remedies)}"
     return InputError(field, _shortened(values[field]), remedy)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from amusd.config import EngineConfig
 from amusd.deployment import plan_deployment
-from amusd.errors import DeviceError
+from amusd.errors import DeviceError, InputError
 
 AWAY = EngineConfig(target_devices="cpu:4000", draft_devices="cpu:4000")
 
@@ -45,4 +45,14 @@ def test_each_draft_model_has_a_worker_and_a_device():
 def test_one_device_for_several_draft_models_is_refused():
     config = EngineConfig(draft=["demo-small", "demo-large"], draft_devices="cpu:1")
     with pytest.raises(DeviceError, match=r"^draft_devices: cpu:1: it is one device for 2 draft models"):
+        plan_deployment(config, 10, elsewhere=True)
+
+
+def test_a_policy_s_table_travels_with_the_options_and_a_file_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text('{"k_by_requests": {"1": 7, "16": 0}}')
+    config = AWAY.model_copy(update={"policy": "table", "policy_table": str(path)})
+    assert plan_deployment(config, 10, elsewhere=True).workers[0].options["policy_table"] == {"1": 7, "16": 0}
+    path.write_text("{}")
+    with pytest.raises(InputError, match="policy_table"):
         plan_deployment(config, 10, elsewhere=True)

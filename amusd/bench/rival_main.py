@@ -8,6 +8,7 @@ does, and so with whoever started it.
 import json
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import Any, Final, Protocol, TextIO
 
@@ -15,6 +16,7 @@ from amusd.devices import parse_device, pin_process
 
 SYSTEMS: Final = {
     "transformers": "amusd.bench.rival_transformers:TransformersRival",
+    "transformers-batch": "amusd.bench.rival_batch:BatchRival",
     "llamacpp": "amusd.bench.rival_llamacpp:LlamacppRival",
     "ranks": "amusd.bench.ranks:DraftRanks",
 }
@@ -67,4 +69,10 @@ def _reply(replies: TextIO, answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+    except Exception:  # noqa: BLE001 - it is told, and the process ends
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # a library's thread that goes on would keep the process, and its memory

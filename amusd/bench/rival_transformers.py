@@ -26,9 +26,7 @@ class TransformersRival:
         torch.set_num_threads(max(1, len(device.cores)))
         self._place = "cpu" if device.kind == "cpu" else device.parts[0]
         self._dtype = options["dtype"]
-        self._target = self._load(options["target"], "target")
-        if options["widen"]:
-            widen(self._target, options["widen"])
+        self._target = load_target(options, self._place)
         attention = self._target.config._attn_implementation
         self.facts = f"{self._target.dtype}, {torch.get_num_threads()} threads, attention {attention}"
         self._drafts: dict[str, Any] = {}
@@ -75,7 +73,7 @@ class TransformersRival:
         """The draft, with transformers' own settings but for what was asked."""
         name = request["draft"]
         if name not in self._drafts:
-            self._drafts[name] = self._load(name, "draft")
+            self._drafts[name] = load_model(name, "draft", self._dtype, self._place)
         draft = self._drafts[name]
         settings: dict[str, Any] = {"eos_token_id": None}
         if request["k"] is not None:
@@ -85,20 +83,34 @@ class TransformersRival:
         draft.generation_config = _generation(**settings)
         return draft
 
-    def _load(self, name: str, role: Role) -> Any:
-        source = find_source(name, role)
-        with quiet():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                source.path, dtype=self._dtype, local_files_only=source.local_only
-            )
-        if self._place == "cpu" and model.dtype == torch.bfloat16 and not has_bfloat16_products():
-            model = model.float()  # the same weights, several times faster there
-        # No end token: the length of every output is fixed, and nothing is masked for it.
-        model.generation_config.eos_token_id = None
-        return model.eval().to(self._place)
-
     def _count_rows(self, _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._rows.append(kwargs["input_ids"].shape[1])
+
+
+def load_target(options: dict[str, Any], place: str) -> Any:
+    """The target as a rival's options name it, widened as ours is."""
+    model = load_model(options["target"], "target", options["dtype"], place)
+    if options["widen"]:
+        widen(model, options["widen"])
+    return model
+
+
+def load_model(name: str, role: Role, dtype: str, place: str) -> Any:
+    """A model in transformers' own form.
+
+    Args:
+        place: cpu, or cuda:0.
+    """
+    source = find_source(name, role)
+    with quiet():
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.path, dtype=dtype, local_files_only=source.local_only
+        )
+    if place == "cpu" and model.dtype == torch.bfloat16 and not has_bfloat16_products():
+        model = model.float()  # the same weights, several times faster there
+    # No end token: the length of every output is fixed, and nothing is masked for it.
+    model.generation_config.eos_token_id = None
+    return model.eval().to(place)
 
 
 class _FirstTokens(BaseStreamer):

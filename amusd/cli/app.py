@@ -76,10 +76,13 @@ def generate(
     mode: options.Mode = None,
     verify: options.Verify = None,
     policy: options.Policy = None,
+    policy_table: options.PolicyTable = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,
     max_requests: options.MaxRequests = None,
+    kv_cache_memory_bytes: options.KvCacheMemoryBytes = None,
+    prefill_stall_ms: options.PrefillStallMs = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -127,6 +130,7 @@ def generate(
     epilog="""[bold]Input[/bold], one object a line, of which only a prompt is needed
 {"id": "a", "prompt": "def f(x):", "params": {"max_tokens": 64, "temperature": 0}}
 {"messages": [{"role": "user", "content": "Hello"}]}
+{"prompt": "import os", "priority": -1, "deadline_seconds": 30, "num_speculative_tokens": 3}
 
 [bold]Examples[/bold]
 amusd batch prompts.jsonl results.jsonl --max-tokens 128 --seed 7
@@ -152,10 +156,13 @@ def batch(
     mode: options.Mode = None,
     verify: options.Verify = None,
     policy: options.Policy = None,
+    policy_table: options.PolicyTable = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,
     max_requests: options.MaxRequests = None,
+    kv_cache_memory_bytes: options.KvCacheMemoryBytes = None,
+    prefill_stall_ms: options.PrefillStallMs = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -219,11 +226,14 @@ def serve(
     mode: options.Mode = None,
     verify: options.Verify = None,
     policy: options.Policy = None,
+    policy_table: options.PolicyTable = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     speculative_config: serve_options.SpeculativeConfig = None,
     max_model_len: options.MaxModelLen = None,
     max_requests: options.MaxRequests = None,
+    kv_cache_memory_bytes: options.KvCacheMemoryBytes = None,
+    prefill_stall_ms: options.PrefillStallMs = None,
     statistics_seconds: serve_options.StatisticsSeconds = None,
     vllm_metrics: serve_options.VllmMetrics = None,
     log_format: serve_options.LogFormat = None,
@@ -263,6 +273,9 @@ def chat(
     min_p: options.MinP = None,
     seed: options.Seed = None,
     stop: options.Stop = None,
+    priority: chat_options.Priority = None,
+    deadline_seconds: chat_options.DeadlineSeconds = None,
+    num_speculative_tokens: chat_options.Cap = None,
     debug: options.Debug = False,
 ) -> None:
     """Talk to a server in the terminal.
@@ -272,10 +285,10 @@ def chat(
     given = locals()
     from amusd.cli import inputs
 
-    params = inputs.read_sampling(given)
+    params, wishes = inputs.read_sampling(given), inputs.read_wishes(given)
     from amusd.cli.chat import run
 
-    run(address, api_key, tls, params, system)
+    run(address, api_key, tls, params, system, wishes)
 
 
 @app.command()
@@ -309,14 +322,16 @@ def doctor(
 amusd simulate --list
 amusd simulate --scenario two-cores --set mode=sync --out run
 amusd simulate --scenario llama-70b-8b --sweep network.latency_ms=0.05,0.5,2,20 --sweep mode=sync,async
-amusd simulate --scenario mine.yaml --set drafters.acceptance.rate=0.9 --seed 7 --json"""
+amusd simulate --scenario mine.yaml --set drafters.acceptance.rate=0.9 --seed 7 --json
+amusd simulate --load --scenario load-70b-8b --out run"""
 )
 def simulate(
-    scenario: simulation_options.ScenarioName = "two-cores",
+    scenario: simulation_options.ScenarioName = None,
     list_scenarios: simulation_options.ListScenarios = False,
+    load: simulation_options.LoadToo = False,
     settings: simulation_options.Settings = None,
     sweep: simulation_options.Sweep = None,
-    repeats: simulation_options.Repeats = 3,
+    repeats: simulation_options.Repeats = None,
     seed: simulation_options.SimulationSeed = None,
     out: simulation_options.Out = None,
     json: simulation_options.SimulationJson = False,
@@ -331,6 +346,12 @@ def simulate(
 
     if list_scenarios:
         simulation.list_scenarios()
+        return
+    if load:
+        from amusd.cli import load_simulation
+
+        load_simulation.refuse({"--sweep": sweep, "--repeats": repeats})
+        load_simulation.run(scenario, seed=seed, settings=settings or (), folder=out, as_json=json)
         return
     simulation.run(
         scenario,
@@ -350,7 +371,8 @@ amusd bench --out results --repeats 5
 amusd bench --contenders transformers,alone,async --temperatures 0 --draft demo-small
 amusd bench --target-devices cpu:0 --draft-devices cpu:1 --prompts question.jsonl
 amusd bench --show results/results.json
-amusd bench --load --rates 0.5,2,8 --out results"""
+amusd bench --load --rates 0.5,2,8 --out results
+amusd bench --load --profile --target Qwen/Qwen3-8B --draft Qwen/Qwen3-0.6B --out results"""
 )
 def bench(
     quick: bench_options.Quick = False,
@@ -374,6 +396,10 @@ def bench(
     arrivals: bench_options.ArrivalKind = None,
     seconds: bench_options.Seconds = None,
     max_requests: bench_options.LoadRequests = None,
+    live: bench_options.Live = None,
+    hold_seconds: bench_options.HoldSeconds = None,
+    policy_table: bench_options.BenchTable = None,
+    profile: bench_options.Profile = False,
     out: bench_options.Out = None,
     show: bench_options.ShowAgain = None,
     debug: bench_options.Tracebacks = False,
@@ -398,7 +424,9 @@ def bench(
         if error.name != "matplotlib":
             raise
         raise AmusdError("bench: matplotlib is not installed; pip install 'amusd[bench]'") from None
-    raise typer.Exit(command.run(settings) if show is None else command.show_again(show))
+    if show is not None:
+        raise typer.Exit(command.show_again(show))
+    raise typer.Exit(command.run_profile(settings) if profile else command.run(settings))
 
 
 @app.command(

@@ -120,7 +120,7 @@ def run(job: BatchJob) -> None:
 
 def _decode(llm: LLM, lines: Sequence[Line], output: BatchOutput, report: Report) -> None:
     told = time.monotonic()
-    with closing(llm.generate_each((line.tokens, line.params) for line in lines)) as results:
+    with closing(llm.generate_each((line.tokens, line.params, line.wishes) for line in lines)) as results:
         for line, result in zip(lines, results, strict=True):
             output.write(line, result)
             report.add(result)

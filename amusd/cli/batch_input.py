@@ -10,8 +10,9 @@ from typing import Any, Final
 from amusd.errors import InputError
 from amusd.params import SamplingParams
 from amusd.prompts import PromptReader
+from amusd.wishes import Wishes
 
-KEYS: Final = ("id", "prompt", "messages", "params")
+KEYS: Final = ("id", "prompt", "messages", "params", *Wishes.model_fields)
 SHOWN_CHARACTERS_MAX: Final = 80
 
 
@@ -30,6 +31,7 @@ class Line:
     id: str | int | None
     tokens: tuple[int, ...]
     params: SamplingParams
+    wishes: Wishes
     digest: str
 
 
@@ -72,9 +74,10 @@ def _read_line(number: int, line: bytes, reader: PromptReader, params: SamplingP
     if not isinstance(name, str | int | None) or isinstance(name, bool):
         raise InputError("id", name, "give text or a whole number")
     settings = _line_params(found.get("params", {}), params)
+    wishes = Wishes.from_dict({key: found[key] for key in Wishes.model_fields.keys() & found.keys()})
     tokens = tuple(_line_tokens(found, reader))
     reader.check(tokens, settings)
-    return Line(number, name, tokens, settings, _digest(reader, tokens, settings))
+    return Line(number, name, tokens, settings, wishes, _digest(reader, tokens, settings))
 
 
 def _line_params(given: object, params: SamplingParams) -> SamplingParams:

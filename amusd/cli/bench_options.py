@@ -19,7 +19,7 @@ Contenders = Annotated[
         metavar="A,B,...",
         default="all that can run here",
         help="Some of transformers, transformers-assisted, llamacpp, llamacpp-draft, alone, sync, amusd,"
-        " pearl, async; under load of fixed, sync, goodput, beside alone.",
+        " pearl, async; under load of fixed, sync, table, goodput, transformers, beside alone.",
     ),
 ]
 Temperatures = Annotated[
@@ -109,7 +109,48 @@ Load = Annotated[
     flag(
         _LOAD,
         "--load",
-        help="Many requests at a time, on servers: alone, fixed (and sync) for each K of --ks, goodput.",
+        help="Many requests at a time, on servers: alone, fixed (and sync) for each K of --ks, table,"
+        " goodput, and transformers' continuous batching.",
+    ),
+]
+Profile = Annotated[
+    bool,
+    flag(
+        _LOAD,
+        "--profile",
+        help="Only measure which K of --ks, or none, is fastest with 1, 2, 4, ... live requests, and write "
+        "FOLDER/policy-table.json, for --policy table.",
+    ),
+]
+BenchTable = Annotated[
+    Path | None,
+    option(
+        _LOAD,
+        "--policy-table",
+        metavar="FILE",
+        default="profiled first",
+        help="What the contender table follows.",
+    ),
+]
+Live = Annotated[
+    str | None,
+    option(
+        _LOAD,
+        "--live",
+        metavar="N,N,...",
+        default="16; quick 4",
+        help="Closed loops beside the rates: so many requests live at all times.",
+    ),
+]
+HoldSeconds = Annotated[
+    float | None,
+    option(
+        _LOAD,
+        "--hold-seconds",
+        parser=number,
+        metavar="S",
+        default="6; quick 1.5",
+        help="Length of each closed loop, also of those of a profile.",
     ),
 ]
 Rates = Annotated[
@@ -145,7 +186,7 @@ Seconds = Annotated[
         "--seconds",
         parser=number,
         metavar="S",
-        default="60; quick 20",
+        default="60; quick 10",
         help="No request of a run arrives later, and after twice as many the run is ended.",
     ),
 ]
@@ -156,7 +197,7 @@ LoadRequests = Annotated[
         "--max-requests",
         parser=whole_number,
         metavar="N",
-        default="8",
+        default="32; quick 8",
         help="Requests that a server decodes at a time; the others wait.",
     ),
 ]

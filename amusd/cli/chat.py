@@ -9,6 +9,7 @@ from amusd.client import Client
 from amusd.errors import AmusdError
 from amusd.outputs import RequestOutput
 from amusd.params import SamplingParams
+from amusd.wishes import Wishes
 
 HELP = "/new begins another conversation, /exit or Ctrl-D leaves; Ctrl-C ends an answer"
 
@@ -20,6 +21,7 @@ class Conversation:
     client: Client
     params: SamplingParams
     system: str | None
+    wishes: Wishes
     messages: list[dict[str, str]] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -34,7 +36,8 @@ class Conversation:
         """
         said = [*self.messages, {"role": "user", "content": text}]
         output: RequestOutput | None = None
-        for chunk in self.client.stream(self.client.chat_prompt(said), self.params):
+        prompt = self.client.chat_prompt(said)
+        for chunk in self.client.stream(prompt, self.params, **self.wishes.to_dict()):
             screen.show(chunk)
             output = chunk.finished
         assert output is not None, "a stream ends with the finished request"
@@ -42,7 +45,14 @@ class Conversation:
         self.messages = [*said, {"role": "assistant", "content": output.text}]
 
 
-def run(address: str, token: str | None, tls: str | None, params: SamplingParams, system: str | None) -> None:
+def run(
+    address: str,
+    token: str | None,
+    tls: str | None,
+    params: SamplingParams,
+    system: str | None,
+    wishes: Wishes,
+) -> None:
     """Read lines until there are no more, and answer each.
 
     Args:
@@ -57,7 +67,7 @@ def run(address: str, token: str | None, tls: str | None, params: SamplingParams
         screen = choose_screen(as_json=False, rule=info["rule"])
         client.chat_prompt("a")  # a server that cannot chat is told apart before anything is typed
         screen.tell(f"{info['model']} at {address}. {HELP}")
-        conversation = Conversation(client, params, system)
+        conversation = Conversation(client, params, system, wishes)
         conversation.begin()
         for line in _lines():
             if line == "/exit":

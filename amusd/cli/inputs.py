@@ -12,10 +12,15 @@ from amusd.bench.settings import BenchSettings, option_name, read_settings
 from amusd.config import EngineConfig
 from amusd.errors import InputError
 from amusd.params import SamplingParams
+from amusd.wishes import Wishes
 
 N = TypeVar("N", int, float)
 
-LOAD_ONLY: Final = ("rates", "requests", "arrivals", "seconds", "max_requests")
+LOAD_ONLY: Final = (
+    *("rates", "requests", "arrivals", "seconds", "max_requests"),
+    *("live", "hold_seconds", "policy_table", "profile"),
+)
+_LOAD_LISTS: Final = ("rates", "live")
 _BENCH_PLAIN: Final = (
     *("quick", "num_prompts", "max_tokens", "repeats", "seed", "target", "widen", "dtype"),
     *("target_devices", "draft_devices", "out"),
@@ -70,6 +75,15 @@ def read_sampling(options: Mapping[str, Any]) -> SamplingParams:
     return SamplingParams(**{name: given[name] for name in SamplingParams.model_fields if name in given})
 
 
+def read_wishes(options: Mapping[str, Any]) -> Wishes:
+    """The wishes that a command's options make; all others are passed over.
+
+    Raises:
+        InputError: as `Wishes` does.
+    """
+    return Wishes.from_dict({name: options[name] for name in Wishes.model_fields if name in options})
+
+
 def read_bench(options: Mapping[str, Any]) -> BenchSettings:
     """The settings of a benchmark that a command's options make; lists are given as text with commas between.
 
@@ -78,7 +92,7 @@ def read_bench(options: Mapping[str, Any]) -> BenchSettings:
             needs --load.
     """
     for name in LOAD_ONLY:
-        if options[name] is not None:
+        if options[name] not in (None, False):
             raise InputError(option_name(name), options[name], "only --load has it; add that, or drop this")
     return read_settings(**_bench_values(options))
 
@@ -91,8 +105,9 @@ def read_load(options: Mapping[str, Any]) -> LoadSettings:
     """
     return read_load_settings(
         **_bench_values(options),
-        **{name: options[name] for name in LOAD_ONLY if name != "rates"},
+        **{name: options[name] for name in LOAD_ONLY if name not in _LOAD_LISTS},
         rates=_numbers("--rates", options["rates"], float),
+        live=_numbers("--live", options["live"], int),
     )
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from amusd.bench.load.charts import write_charts
 from amusd.bench.load.experiment import run_load
+from amusd.bench.load.experiment import run_profile as measure_profile
 from amusd.bench.load.results import LoadResults, read_load_results
-from amusd.bench.load.settings import LoadSettings
-from amusd.bench.load.tables import render
+from amusd.bench.load.settings import TABLE_FILE, LoadSettings
+from amusd.bench.load.tables import policy_table, render
 from amusd.cli.bench import ProgressBar, make_console, prepare_folder
 from amusd.workers.cost_files import OFF, VARIABLE
 
@@ -21,6 +22,20 @@ def run(settings: LoadSettings) -> int:
     with ProgressBar() as progress:
         results = run_load(settings, progress)
     return _show(results, settings.out)
+
+
+def run_profile(settings: LoadSettings) -> int:
+    """Measure the table of the policy `table`, show it and write it."""
+    prepare_folder(settings.out)
+    os.environ.setdefault(VARIABLE, OFF)
+    with ProgressBar() as progress:
+        table = measure_profile(settings, progress)
+    file = settings.out / TABLE_FILE
+    table.write(file)
+    console = make_console()
+    console.print(policy_table(table))
+    console.print(f"\nwritten: {file}; amusd serve --policy table --policy-table takes it")
+    return 0
 
 
 def show_again(file: Path) -> int:

@@ -174,9 +174,19 @@ Policy = Annotated[
     option(
         _DECODING,
         "--policy",
-        metavar="goodput|fixed",
+        metavar="goodput|fixed|table",
         default="goodput",
-        help="Verify as many drafted tokens as pay, in tokens per second; or all there are, to compare.",
+        help="Verify as many drafted tokens as pay, in tokens per second; to compare, all there are, or as "
+        "many as a table says.",
+    ),
+]
+PolicyTable = Annotated[
+    str | None,
+    option(
+        _DECODING,
+        "--policy-table",
+        metavar="FILE",
+        help="Of --policy table: drafted tokens by live requests, as amusd bench --load --profile writes it.",
     ),
 ]
 Rule = Annotated[
@@ -220,7 +230,29 @@ MaxRequests = Annotated[
         parser=whole_number,
         metavar="N",
         default="8",
-        help="Requests at a time that memory is sized for.",
+        help="Requests at a time.",
+    ),
+]
+KvCacheMemoryBytes = Annotated[
+    int | None,
+    option(
+        _DECODING,
+        "--kv-cache-memory-bytes",
+        parser=whole_number,
+        metavar="BYTES",
+        default="for max-requests of full length, or what fits",
+        help="Most memory of the target's KV cells; when they run out, the youngest request waits.",
+    ),
+]
+PrefillStallMs = Annotated[
+    float | None,
+    option(
+        _DECODING,
+        "--prefill-stall-ms",
+        parser=number,
+        metavar="MS",
+        default="50.0",
+        help="How long a part of a new prompt may keep running requests waiting.",
     ),
 ]
 

@@ -18,7 +18,8 @@ from amusd.simulation.sweep import Axis, Point, parse_axis, parse_setting, sweep
 from amusd.tracing import chrome_trace
 
 TIMELINE_PASSES = 24
-REPEATS_MAX = 1000
+DEFAULT = "two-cores"
+REPEATS, REPEATS_MAX = 3, 1000
 _COLUMNS = (
     ("tokens/s", "tokens_per_second", "{:.1f}"),
     ("+-", "tokens_per_second_sd", "{:.1f}"),
@@ -37,12 +38,12 @@ def list_scenarios() -> None:
 
 
 def run(
-    name: str,
+    name: str | None,
     *,
     seed: int | None,
     settings: Sequence[str],
     axes: Sequence[str],
-    repeats: int,
+    repeats: int | None,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -52,13 +53,14 @@ def run(
         InputError: an option, the scenario or something in it cannot be.
         AmusdError: a run went wrong, or matplotlib is missing.
     """
+    repeats = REPEATS if repeats is None else repeats
     if not 1 <= repeats <= REPEATS_MAX:
         raise InputError("--repeats", repeats, f"give a whole number from 1 to {REPEATS_MAX}")
-    scenario = _changed(load_scenario(name), seed, settings)
+    scenario = changed(load_scenario(DEFAULT if name is None else name), seed, settings)
     chosen = [parse_axis(text) for text in axes]
     if folder is not None:
-        _make_folder(folder)
-    with _progress() as progress:
+        make_folder(folder)
+    with progress_bar() as progress:
         task = progress.add_task(scenario.name, total=1.0)
         points = sweep(scenario, chosen, repeats, lambda share: progress.update(task, completed=share))
     if folder is not None:
@@ -69,21 +71,28 @@ def run(
         _print_table(scenario, chosen, points, repeats)
 
 
-def _changed(scenario: Scenario, seed: int | None, settings: Sequence[str]) -> Scenario:
+def changed(scenario: Scenario, seed: int | None, settings: Sequence[str]) -> Scenario:
+    """The scenario with what the command line says."""
     for text in settings:
         path, value = parse_setting(text, "--set")
         scenario = scenario.with_value(path, parse_value(value))
     return scenario if seed is None else scenario.with_value("seed", seed)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make it, and those above it, unless it is there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError("--out", str(folder), f"is no folder that can be written to: {error}") from None
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """How much is done, on the error stream."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -8,12 +8,12 @@ from amusd.cli.options import OUTPUT, flag, option, whole_number
 _SCENARIO = "Scenario"
 
 ScenarioName = Annotated[
-    str,
+    str | None,
     option(
         _SCENARIO,
         "--scenario",
         metavar="NAME|FILE",
-        default="two-cores",
+        default="two-cores; with --load load-70b-1b",
         help="One that comes with amusd, or a YAML or JSON file.",
     ),
 ]
@@ -27,6 +27,15 @@ Settings = Annotated[
         help="Change one value, such as network.latency_ms=2; may be given several times.",
     ),
 ]
+LoadToo = Annotated[
+    bool,
+    flag(
+        _SCENARIO,
+        "--load",
+        help="Many requests at a time: batches that stay full, and requests that arrive by themselves, with "
+        "each fixed number of drafted tokens and with the policy that chooses it.",
+    ),
+]
 Sweep = Annotated[
     list[str] | None,
     option(
@@ -37,7 +46,7 @@ Sweep = Annotated[
     ),
 ]
 Repeats = Annotated[
-    int,
+    int | None,
     option(
         _SCENARIO,
         "--repeats",

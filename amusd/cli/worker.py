@@ -59,10 +59,13 @@ def target(
     mode: options.Mode = None,
     verify: options.Verify = None,
     policy: options.Policy = None,
+    policy_table: options.PolicyTable = None,
     rule: options.Rule = None,
     num_speculative_tokens: options.NumSpeculativeTokens = None,
     max_model_len: options.MaxModelLen = None,
     max_requests: options.MaxRequests = None,
+    kv_cache_memory_bytes: options.KvCacheMemoryBytes = None,
+    prefill_stall_ms: options.PrefillStallMs = None,
     debug: options.Debug = False,
 ) -> None:
     """Load the target and wait for a coordinator and drafts.

@@ -3,19 +3,27 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 import grpc.aio
 
-from amusd.batches import Prompt, as_list, settings_for
-from amusd.client.connection import Connection, generate_request, read_info, tokenize_request
+from amusd.batches import Prompt, settings_for
+from amusd.client.connection import (
+    Connection,
+    generate_request,
+    generate_requests,
+    read_info,
+    tokenize_request,
+)
+from amusd.coordinator.places import Places
 from amusd.errors import AmusdError
 from amusd.outputs import Chunk, RequestOutput
 from amusd.params import SamplingParams
 from amusd.rpc.v1 import inference_pb2, inference_pb2_grpc
 from amusd.transport.outputs import chunk_from_wire, output_from_wire
 from amusd.transport.statuses import error_of
+from amusd.wishes import Wishes, WishLists, WishOptions
 
 
 class AsyncClient:
@@ -38,20 +46,18 @@ class AsyncClient:
             else grpc.aio.secure_channel(address, credentials, options=connection.options)
         )
         self._stub = inference_pb2_grpc.InferenceStub(self._channel)
-        self._places = asyncio.Semaphore(connection.concurrency)
+        self._places = Places(connection.concurrency)
 
     async def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
-        speculative: bool | None = None,
         timeout_seconds: float | None = None,
+        **wishes: Unpack[WishLists],
     ) -> list[RequestOutput]:
         """Decode prompts; see `Client.generate`."""
-        many = as_list(prompts)
-        pairs = zip(many, settings_for(many, params), strict=True)
-        requests = [generate_request(prompt, setting, "", speculative) for prompt, setting in pairs]
+        requests = generate_requests(prompts, params, wishes)
         tasks = [asyncio.create_task(self._generate(request, timeout_seconds)) for request in requests]
         try:
             return await asyncio.gather(*tasks)
@@ -62,7 +68,7 @@ class AsyncClient:
     async def _generate(
         self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None
     ) -> RequestOutput:
-        async with self._places:
+        async with self._places.hold(request.priority):
             return output_from_wire(await self._ask(self._stub.Generate, request, timeout_seconds))
 
     async def stream(
@@ -71,12 +77,12 @@ class AsyncClient:
         params: SamplingParams | None = None,
         *,
         request_id: str = "",
-        speculative: bool | None = None,
         timeout_seconds: float | None = None,
+        **wishes: Unpack[WishOptions],
     ) -> AsyncGenerator[Chunk, None]:
         """Decode one prompt; see `Client.stream`. To leave early, close it: `contextlib.aclosing` does."""
         [settings] = settings_for([prompt], params)
-        request = generate_request(prompt, settings, request_id, speculative)
+        request = generate_request(prompt, settings, Wishes.from_dict(wishes), request_id)
         call = self._stub.Stream(request, **self._settings(timeout_seconds))
         try:
             async for message in call:

@@ -3,18 +3,25 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
-from amusd.batches import Prompt, as_list, settings_for
-from amusd.client.connection import Connection, generate_request, read_info, tokenize_request
+from amusd.batches import Prompt, settings_for
+from amusd.client.connection import (
+    Connection,
+    generate_request,
+    generate_requests,
+    read_info,
+    tokenize_request,
+)
 from amusd.errors import AmusdError
 from amusd.outputs import Chunk, RequestOutput
 from amusd.params import SamplingParams
 from amusd.rpc.v1 import inference_pb2, inference_pb2_grpc
 from amusd.transport.outputs import chunk_from_wire, output_from_wire
 from amusd.transport.statuses import error_of
+from amusd.wishes import Wishes, WishLists, WishOptions
 
 
 class Client:
@@ -48,34 +55,36 @@ class Client:
         prompts: Prompt | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
-        speculative: bool | None = None,
         timeout_seconds: float | None = None,
+        **wishes: Unpack[WishLists],
     ) -> list[RequestOutput]:
         """Decode prompts (text or token ids, one or many); outputs come in the order of the prompts.
 
         Args:
             params: for all prompts, or one for each; None means `SamplingParams()`.
-            speculative: False decodes without drafts: the same text.
-            timeout_seconds: for each prompt, from when it is sent.
+            timeout_seconds: for each prompt, from when it is sent; then it is ended.
+            wishes: speculative, num_speculative_tokens, priority, deadline_seconds, as `amusd.wishes.Wishes`
+                has them, each for all prompts or as a list with one for each. They do not change the text.
         """
-        many = as_list(prompts)
-        pairs = zip(many, settings_for(many, params), strict=True)
-        waiting = deque(generate_request(prompt, setting, "", speculative) for prompt, setting in pairs)
-        running: deque[Any] = deque()
-        outputs = []
+        requests = generate_requests(prompts, params, wishes)
+        waiting = deque(sorted(enumerate(requests), key=lambda pair: pair[1].priority))
+        running: deque[tuple[int, Any]] = deque()
+        outputs: dict[int, RequestOutput] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < self._connection.concurrency:
                     settings = self._settings(timeout_seconds)
-                    running.append(self._stub.Generate.future(waiting.popleft(), **settings))
-                outputs.append(output_from_wire(running[0].result()))
+                    index, request = waiting.popleft()
+                    running.append((index, self._stub.Generate.future(request, **settings)))
+                index, call = running[0]
+                outputs[index] = output_from_wire(call.result())
                 running.popleft()
         except grpc.RpcError as error:
             raise self._failure(error) from None
         finally:
-            for call in running:
+            for _, call in running:
                 call.cancel()
-        return outputs
+        return [outputs[index] for index in range(len(requests))]
 
     def stream(
         self,
@@ -83,16 +92,17 @@ class Client:
         params: SamplingParams | None = None,
         *,
         request_id: str = "",
-        speculative: bool | None = None,
         timeout_seconds: float | None = None,
+        **wishes: Unpack[WishOptions],
     ) -> Iterator[Chunk]:
         """Decode one prompt; yields what each commit adds. Leaving the loop early aborts the request.
 
         Args:
             request_id: to `abort` it by; empty has the server make one.
+            wishes: as of `generate`.
         """
         [settings] = settings_for([prompt], params)
-        request = generate_request(prompt, settings, request_id, speculative)
+        request = generate_request(prompt, settings, Wishes.from_dict(wishes), request_id)
         return self._chunks(request, timeout_seconds)
 
     def _chunks(

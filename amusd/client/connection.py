@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import grpc
 
-from amusd.batches import Prompt
+from amusd.batches import Prompt, as_list, settings_for, wishes_for
 from amusd.errors import InputError
 from amusd.params import SamplingParams
 from amusd.rpc.v1 import inference_pb2
 from amusd.transport.options import CLIENT_OPTIONS
+from amusd.wishes import Wishes, WishLists
 
 ATTEMPTS_MAX: Final = 5  # what gRPC allows at most
 CONCURRENCY: Final = 16
@@ -29,7 +30,8 @@ class Connection:
         tls: True trusts the system's certificate authorities, a path those in that PEM file.
         timeout_seconds: for each call that names no other; None waits as long as it takes.
         retries: whether a call is sent again when the server could not be reached or was busy. gRPC
-            does so only while nothing of the answer has arrived, so no text is ever delivered twice.
+            does so only while nothing of the answer has arrived, so no text is ever delivered twice. A busy
+            server says when to.
         concurrency: prompts of one `generate` that are on their way at the same time.
 
     Raises:
@@ -80,9 +82,9 @@ class Connection:
 
 
 def generate_request(
-    prompt: Prompt, params: SamplingParams, request_id: str, speculative: bool | None
+    prompt: Prompt, params: SamplingParams, wishes: Wishes, request_id: str = ""
 ) -> inference_pb2.GenerateRequest:
-    """One prompt with its settings.
+    """One prompt with its settings and wishes.
 
     Raises:
         InputError: the prompt is neither text nor token ids, or the settings hold Python functions.
@@ -90,9 +92,9 @@ def generate_request(
     if params.logits_processors:
         remedy = "functions do not travel: decode with an LLM whose launcher is inprocess"
         raise InputError("logits_processors", f"{len(params.logits_processors)} of them", remedy)
-    message = inference_pb2.GenerateRequest(request_id=request_id, sampling=json.dumps(params.to_dict()))
-    if speculative is not None:
-        message.speculative = speculative
+    message = inference_pb2.GenerateRequest(
+        request_id=request_id, sampling=json.dumps(params.to_dict()), **wishes.to_dict()
+    )
     if isinstance(prompt, str):
         message.text = prompt
         return message
@@ -102,6 +104,21 @@ def generate_request(
     except (TypeError, ValueError):
         raise InputError("prompt", prompt, "give text, or a list of token ids") from None
     return message
+
+
+def generate_requests(
+    prompts: Prompt | Sequence[Prompt],
+    params: SamplingParams | Sequence[SamplingParams] | None,
+    wishes: WishLists,
+) -> list[inference_pb2.GenerateRequest]:
+    """One request for each prompt, in their order.
+
+    Raises:
+        InputError: as `generate_request`, `settings_for` and `wishes_for` do.
+    """
+    many = as_list(prompts)
+    settings = zip(many, settings_for(many, params), wishes_for(many, wishes), strict=True)
+    return [generate_request(prompt, setting, wished) for prompt, setting, wished in settings]
 
 
 def tokenize_request(content: str | Sequence[Mapping[str, str]]) -> inference_pb2.TokenizeRequest:

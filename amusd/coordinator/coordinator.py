@@ -16,8 +16,10 @@ from amusd.coordinator.bad_words import bad_words_ids
 from amusd.coordinator.live import LiveRequest
 from amusd.coordinator.merging import merge
 from amusd.coordinator.metrics import request_metrics
+from amusd.coordinator.places import Places
 from amusd.coordinator.session import unreachable
 from amusd.coordinator.sessions import DraftSession, TargetSession
+from amusd.coordinator.sharing import DraftGroup
 from amusd.errors import AmusdError, WorkerError
 from amusd.orders import Order
 from amusd.outputs import Chunk, RequestMetrics
@@ -26,6 +28,7 @@ from amusd.rpc.v1 import target_pb2
 from amusd.speculation.ledger import Ledger
 from amusd.speculation.messages import RequestId
 from amusd.tracing import Track
+from amusd.wishes import NO_WISHES, Wishes
 
 ATTACH_SECONDS_MAX = 5.0
 CONNECT_POLL_SECONDS = 0.01
@@ -49,8 +52,10 @@ class Coordinator:
     """Opens requests on both sides, follows the commits, and turns them into text.
 
     Args:
-        target_address, draft_addresses: asked before every connection; see ``WorkerSession``.
-        requests_max: requests decoded at once; more wait their turn, first come first served.
+        target_address: asked before every connection; see ``WorkerSession``.
+        drafts: of each draft worker its model, and its address likewise; those with the same model share the
+            requests.
+        requests_max: requests decoded at once; more wait their turn (see ``Places``).
         processors: where the target, in this very process, looks for requests' Python logits processors; None
             if it is elsewhere.
         traced: measure each request's overlap, for which the workers send their traces at its end: fine for
@@ -60,7 +65,7 @@ class Coordinator:
     def __init__(
         self,
         target_address: Callable[[], str],
-        draft_addresses: Sequence[Callable[[], str]],
+        drafts: Sequence[tuple[str, Callable[[], str]]],
         tokenizer: Any,
         requests_max: int,
         processors: ProcessorsOf | None = None,
@@ -71,14 +76,19 @@ class Coordinator:
         # Workers outlive coordinators and take an id for a request that they know: begin where nobody was.
         self._ids = itertools.count(secrets.randbits(31) << 32 | 1)
         self._live: dict[RequestId, LiveRequest] = {}
-        self._places = asyncio.Semaphore(requests_max)
+        self._places = Places(requests_max)
         self._processors = processors
         self._failure: AmusdError | None = None
         self._traced = traced
         self.target = TargetSession("target", target_address, self._fail, self._live, self._retarget)
         self.drafts = [
             DraftSession(f"draft {i}", address, self._note_lost_draft, self._live, target_address)
-            for i, address in enumerate(draft_addresses)
+            for i, (_, address) in enumerate(drafts)
+        ]
+        models = [model for model, _ in drafts]
+        self._groups = [
+            DraftGroup([draft for draft, other in zip(self.drafts, models, strict=True) if other == model])
+            for model in dict.fromkeys(models)
         ]
 
     async def start(self) -> None:
@@ -163,12 +173,13 @@ class Coordinator:
     # -- requests ------------------------------------------------------------------------------
 
     async def stream(
-        self, prompt: str | None, tokens: Sequence[int], params: SamplingParams, *, speculative: bool = True
+        self,
+        prompt: str | None,
+        tokens: Sequence[int],
+        params: SamplingParams,
+        wishes: Wishes = NO_WISHES,
     ) -> AsyncGenerator[Chunk, None]:
         """Decode one request; the last chunk of each of its outputs carries that output, finished.
-
-        Args:
-            speculative: False decodes it without drafts, beside others that have some.
 
         Raises:
             InputError: the prompt is empty, too long or not of this vocabulary.
@@ -180,8 +191,7 @@ class Coordinator:
         seed = params.seed if params.seed is not None else secrets.randbelow(SEED_LIMIT)
         others = params.model_copy(update={"prompt_logprobs": None})
         orders = [
-            self._order(tokens, others if index else params, seed, index, speculative)
-            for index in range(params.n)
+            self._order(tokens, others if index else params, seed, index, wishes) for index in range(params.n)
         ]
         outputs = [self._stream_one(prompt, order) for order in orders]
         async with aclosing(merge(outputs) if params.n > 1 else outputs[0]) as chunks:
@@ -191,7 +201,7 @@ class Coordinator:
     async def _stream_one(self, prompt: str | None, order: Order) -> AsyncGenerator[Chunk, None]:
         """One of a request's outputs."""
         arrived_ns = time.monotonic_ns()
-        async with self._places:
+        async with self._places.hold(order.priority):
             request = self._open(order, arrived_ns)
             identity = request.order.request
             try:
@@ -220,7 +230,7 @@ class Coordinator:
         )
 
     def _order(
-        self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int, speculative: bool
+        self, tokens: Sequence[int], params: SamplingParams, seed: int, index: int, wishes: Wishes
     ) -> Order:
         ends = frozenset(params.stop_token_ids)
         room = self.facts.length_max - len(tokens)
@@ -233,7 +243,10 @@ class Coordinator:
             seed=seed,
             sample_index=index,
             params=params,
-            speculative=speculative,
+            speculative=wishes.speculative and wishes.num_speculative_tokens != 0,
+            num_speculative_tokens=wishes.num_speculative_tokens,
+            priority=wishes.priority,
+            deadline_seconds=wishes.deadline_seconds,
         )
 
     def _open(self, order: Order, arrived_ns: int) -> LiveRequest:
@@ -243,9 +256,9 @@ class Coordinator:
         if self._processors is not None:
             self._processors[order.request] = order.params.logits_processors
         self._live[order.request] = request
-        for session in self.sessions:
-            session.open(request)
-        for draft in self.drafts if order.speculative else ():
+        self.target.open(request)
+        for group in self._groups if order.speculative else ():
+            draft = group.open(request)
             if (absence := draft.absence()) is not None:
                 request.note(f"{draft.name} {absence} at the start")
         return request

@@ -36,6 +36,12 @@ class LiveRequest:
         return len(self.ledger.tokens) - self.order.prompt_length
 
     @property
+    def deadline_seconds(self) -> float | None:
+        """What is left now of the time in which it should be finished; below 0 where that is over."""
+        wished = self.order.deadline_seconds
+        return None if wished is None else wished - (time.monotonic_ns() - self.arrived_ns) / 1e9
+
+    @property
     def finished(self) -> bool:
         """Whether the last commit and its statistics are here."""
         return self.ledger.final is not None and self.statistics is not None

@@ -59,6 +59,7 @@ def request_metrics(
         **{name: tuple(counts.get(name, ())) for name in ("depth_verified", "depth_accepted")},
         **{name: tuple(counts.get(name, ())) for name in ("rank_seen", "rank_hits")},
         drafters=_credits(counts.get("credits", ()), names),
+        preemptions=counts.get("preemptions", 0),
     )
 
 

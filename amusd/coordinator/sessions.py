@@ -19,8 +19,9 @@ Live = Mapping[RequestId, LiveRequest]
 
 
 def as_delivered(request: LiveRequest) -> common_pb2.Open:
-    """The order with everything delivered so far, for a worker that does not know the request."""
-    return order_to_wire(replace(request.order, tokens=tuple(request.ledger.tokens)))
+    """The order as it is now: with everything delivered so far, and with the time that is left."""
+    tokens, left = tuple(request.ledger.tokens), request.deadline_seconds
+    return order_to_wire(replace(request.order, tokens=tokens, deadline_seconds=left))
 
 
 class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEvent]):
@@ -114,7 +115,12 @@ class TargetSession(WorkerSession[target_pb2.TargetCommand, target_pb2.TargetEve
 
 
 class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
-    """Orders to a drafter, and news of its link to the target."""
+    """Orders to a drafter, and news of its link to the target.
+
+    Attributes:
+        requests: those that it is to draft for, whether or not it is there.
+        on_presence: called after it came or went.
+    """
 
     def __init__(
         self,
@@ -127,6 +133,8 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         super().__init__(name, address, on_failure)
         self.attached = asyncio.Event()
         self.incarnations: set[int] = set()  # every one that said welcome
+        self.requests: dict[RequestId, LiveRequest] = {}
+        self.on_presence: Callable[[], None] = lambda: None
         self._live = live
         self._target_address = target_address
         self._probe: asyncio.Task[None] | None = None
@@ -158,14 +166,14 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
         return "did not answer" if self._silent else None
 
     def open(self, request: LiveRequest) -> None:
-        """Ask the drafter to draft for a request, unless it is to be decoded without drafts."""
-        if not request.order.speculative:
-            return
+        """Ask the drafter to draft for a request, now or when it is back."""
+        self.requests[request.order.request] = request
         self.tell(draft_pb2.DraftCommand(open=as_delivered(request)))
 
     def abort(self, request: RequestId) -> None:
-        """Nobody wants the request any more."""
-        self.tell(draft_pb2.DraftCommand(abort=common_pb2.Abort(request=request)))
+        """Nobody wants it to draft for the request any more, if it does."""
+        if self.requests.pop(request, None) is not None:
+            self.tell(draft_pb2.DraftCommand(abort=common_pb2.Abort(request=request)))
 
     def retarget(self) -> None:
         """The target may live elsewhere now."""
@@ -181,43 +189,46 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
             case "welcome":
                 self.incarnations.add(reply.welcome.incarnation)
                 self.retarget()
-                for request in self._live.values():
+                for request in self.requests.values():
                     self.open(request)
             case "link":
                 self._on_link(reply.link.attached, reply.link.reason)
             case "refused":
                 refused = InputError(reply.refused.field, reply.refused.value, reply.refused.remedy)
-                if (refusing := self._live.get(RequestId(reply.refused.request))) is not None:
+                if (refusing := self.requests.get(RequestId(reply.refused.request))) is not None:
                     refusing.note(f"{self.name} does not draft for this request: {refused}")
 
     def on_lost(self, reason: str) -> None:
         """The target goes on alone until the drafter is back."""
         self.attached.clear()
         if self.connected.is_set():
-            for request in self._live.values():
+            for request in self.requests.values():
                 request.note(f"{self.name} was lost at token {request.output_length}")
             self._away = True
+        self.on_presence()
 
     def _on_link(self, attached: bool, reason: str) -> None:
         if attached:
             self.attached.set()
-            self._note("came back")
+            self._come_back()
             return
         if self.attached.is_set():
-            for request in self._live.values():
+            for request in self.requests.values():
                 request.note(f"{self.name} lost the target at token {request.output_length} ({reason})")
             self._away = True
         self.attached.clear()
+        self.on_presence()
 
     async def track(self, since_ns: int) -> Track:
         """What the drafter did; empty, without asking, while it does not answer."""
         return Track(self.name) if self._silent else await super().track(since_ns)
 
-    def _note(self, what: str) -> None:
+    def _come_back(self) -> None:
         if self._away:
             self._away = self._silent = False
-            for request in self._live.values():
-                request.note(f"{self.name} {what} at token {request.output_length}")
+            for request in self.requests.values():
+                request.note(f"{self.name} came back at token {request.output_length}")
+        self.on_presence()
 
     async def _probe_for_ever(self) -> None:
         """A drafter that is stopped keeps its stream: only asking it shows that it does not answer."""
@@ -227,8 +238,9 @@ class DraftSession(WorkerSession[draft_pb2.DraftCommand, draft_pb2.DraftEvent]):
                 continue
             answers = await self.info() is not None
             if answers and self.attached.is_set():
-                self._note("came back")
+                self._come_back()
             elif not answers and self.connected.is_set() and not self._silent:
-                for request in self._live.values():
+                for request in self.requests.values():
                     request.note(f"{self.name} stopped answering at token {request.output_length}")
                 self._away = self._silent = True
+                self.on_presence()

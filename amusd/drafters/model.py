@@ -18,6 +18,7 @@ from amusd.errors import InputError
 from amusd.models import ModelSpec, Runner, default_context, load_config, load_model
 from amusd.models.draft_cells import DraftCells, NodeRow
 from amusd.models.selfcheck import check_honoured
+from amusd.models.timing import time_passes
 from amusd.params import SamplingParams
 from amusd.sampling import Prefixes, RowSampler, rules
 from amusd.sampling.rules import Rule
@@ -25,6 +26,7 @@ from amusd.sampling.sampler import SCORE_MIN
 from amusd.sampling.truncation import truncate
 from amusd.speculation.messages import Draws, NodeId, RequestId
 
+STEP_ROWS = 16  # up to so many are timed
 BLOCK_CELLS = 64  # a draft need not be exact, so it attends to little more than there is
 
 
@@ -75,6 +77,7 @@ class ModelDrafter:
                 f"it has {loaded.vocabulary_size} tokens, the target {vocabulary_size}; give another draft"
             )
             raise InputError("draft", loaded.name, remedy)
+        self.step_seconds: Mapping[int, float] = {}
         self._cells = cells
         self._vocabulary_size = vocabulary_size
         self._rule = rule or rules.get("race")
@@ -164,15 +167,13 @@ class ModelDrafter:
             (self._requests[request].slot, [_row(items[place]) for place in own])
             for request, own in places.items()
         ]
-        logits = self._cells.forward(rows)  # [nodes, columns], request by request
-        done = 0
-        for request, own in places.items():
+        logits = self._cells.forward(rows)
+        for (request, own), part in zip(places.items(), logits, strict=True):
             state, wanted = self._requests[request], [items[place] for place in own]
             prefixes = (
                 Prefixes(state.log, [item.path for item in wanted]) if state.sampler.needs_prefix else None
             )
-            yield Logits(state, wanted, logits[done : done + len(own)], own, prefixes)
-            done += len(own)
+            yield Logits(state, wanted, part, own, prefixes)
 
     def on_commit(
         self,
@@ -274,4 +275,6 @@ def load_model_drafter(options: Mapping[str, Any], device: DeviceSpec) -> ModelD
     vocabulary_size = min(options["vocabulary_size"], loaded.vocabulary_size)
     rule = rules.get(options["rule"])
     made = DrawingModelDrafter if rule.needs_q else ModelDrafter
-    return made(DraftCells(runner, window), vocabulary_size, rule)
+    drafter = made(DraftCells(runner, window), vocabulary_size, rule)
+    drafter.step_seconds = time_passes(runner, STEP_ROWS)
+    return drafter

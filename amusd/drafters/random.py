@@ -18,6 +18,7 @@ class RandomDrafter:
     """
 
     def __init__(self, vocabulary_size: int, seed: int = 0) -> None:
+        self.step_seconds: Mapping[int, float] = {}
         self._vocabulary_size = vocabulary_size
         self._draws = Random(seed)
 

@@ -89,6 +89,8 @@ def _check(reply: Any, spec: WorkerSpec, address: str) -> None:
         raise InputError(field, address, f"a {reply.role} worker answers there, not a {spec.role} worker")
     agreed: Mapping[str, Any] = json.loads(reply.details)["agreed"]
     for name, theirs in agreed.items():
+        if name == "max_requests" and spec.role == "draft":
+            continue  # it may serve other targets too, and has room for any number of requests
         if theirs != spec.options[name]:
             remedy = (
                 f"its {name} is {theirs}, here it is {spec.options[name]}; start both with the same options"

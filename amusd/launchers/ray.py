@@ -31,6 +31,7 @@ from amusd.launchers.supervised import SupervisedLauncher
 CPUS_PER_WORKER = 0.5  # so that two workers fit on one core as far as Ray's accounts go
 PLACE_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 3.0
+WORKER_STOP_SECONDS_MAX = 1.0  # a part of these; then its process is killed
 
 Stage = Literal["awake", "load", "hold"]
 
@@ -39,7 +40,8 @@ class WorkerActor:
     """The shell around a worker inside an actor's process.
 
     Its constructor cannot fail: Ray gives up an actor whose constructor does. The launcher calls `awake`
-    until the process is there, then `load`, then `hold`, which ends only when the process does.
+    until the process is there, then `load`, then `hold`, which ends only when the process does. It calls
+    `stop` at last.
 
     Args:
         spec: what `WorkerSpec.payload` returns, without a host if the node's own address is to be used.
@@ -66,6 +68,11 @@ class WorkerActor:
     def hold(self) -> None:
         """Never return, so that the caller hears of the process's death at once."""
         threading.Event().wait()
+
+    def stop(self) -> None:
+        """End the worker, if there is one, which keeps what it has learned; the process goes on."""
+        if self._worker is not None:
+            self._worker.stop()
 
 
 @dataclass(slots=True)
@@ -237,6 +244,9 @@ class RayLauncher(SupervisedLauncher):
         self._cluster.close(self._release, pids)
 
     def _release(self) -> None:
+        stopping = [actor.handle.stop.remote() for actor in self._actors.values()]
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=WORKER_STOP_SECONDS_MAX)
         for actor in self._actors.values():
             ray.kill(actor.handle)
         pending = [actor.pending for actor in self._actors.values()]

@@ -6,8 +6,11 @@ Laws:
 2. Layers see views, never gathered copies: the slots of a pass are neighbours, the attended cells a prefix.
 3. Every attended cell is finite: cells start as zeros, and padding rows write behind the attended range.
    (A masked cell still takes part in the product with weight 0, and 0 times NaN is NaN.)
+4. Slots times their cells, scratch counted, never exceed `cells_total`; while they grow, one layer's keys or
+   values exist twice.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,8 @@ from torch import Tensor
 from transformers import Cache
 
 SCRATCH_CELLS = 8  # one is written by all padding rows; eight keep every slot's row aligned
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(slots=True)
@@ -40,20 +45,21 @@ class Cells(Cache):
     Args:
         slots_max: most slots that will ever be reserved.
         cells_max: most cells of one slot, scratch not counted.
+        cells_total: most cells of all slots together, scratch counted; None: as many as the other two allow.
     """
 
-    def __init__(self, slots_max: int, cells_max: int) -> None:
+    def __init__(self, slots_max: int, cells_max: int, cells_total: int | None = None) -> None:
         super().__init__(layers=[])
         self.slots_max = slots_max
         self.cells_max = cells_max
+        self.cells_total = full_cells(slots_max, cells_max) if cells_total is None else cells_total
         self.slots = 0
         self.cells = 0
         self._banks: dict[int, _Bank] = {}
         self._pass: dict[torch.device, Tensor] = {}
-        self._first = 0
-        self._last = 0
+        self._batch = range(0)
         self._attended = 0
-        self._rows = np.zeros((0, 0), np.int64)
+        self._rows: Indices = np.zeros(0, np.int64)  # among the cells of all slots
 
     # -- what transformers asks for --------------------------------------------------------------
 
@@ -73,18 +79,18 @@ class Cells(Cache):
         return keys, values
 
     def write(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Do the same for [batch, rows, kv_heads, head_dim] keys and values."""
+        """Do the same for [..., kv_heads, head_dim] keys and values of all rows in order."""
         bank = self._banks.get(layer)
         if bank is None:
             bank = self._banks[layer] = _Bank(self._zeros(keys), self._zeros(values))
         index = self._pass.get(keys.device)
         if index is None:
-            index = self._place(keys.device)
-        first, last, attended = self._first, self._last, self._attended
+            index = self._pass[keys.device] = torch.from_numpy(self._rows).to(keys.device)
+        slots, attended = slice(self._batch.start, self._batch.stop), self._attended
         views = []
         for cells, rows in ((bank.keys, keys), (bank.values, values)):
-            cells.view(-1, *cells.shape[2:]).index_copy_(0, index, rows.reshape(-1, *rows.shape[2:]))
-            views.append(cells[first:last, :attended].transpose(1, 2))
+            cells.view(-1, *cells.shape[2:]).index_copy_(0, index, rows.reshape(-1, *rows.shape[-2:]))
+            views.append(cells[slots, :attended].transpose(1, 2))
         return views[0], views[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -112,33 +118,49 @@ class Cells(Cache):
         """Bytes that are allocated now."""
         return sum(t.numel() * t.element_size() for bank in self._banks.values() for t in bank.tensors())
 
-    def reserve(self, slots: int, cells: int, block: int) -> None:
-        """Make room for `slots` slots of `cells` cells, growing in blocks; contents stay.
+    def can_hold(self, slots: int, cells: int) -> bool:
+        """Whether there may be so many slots of so many cells."""
+        within = slots <= self.slots_max and cells <= self.cells_max
+        return within and full_cells(slots, cells) <= self.cells_total
 
-        Growing by a quarter at least keeps the copying linear in the final length.
+    def reserve(self, slots: int, cells: int, block: int) -> None:
+        """Make room for the first `slots` slots with `cells` cells each, in blocks; contents of these stay.
+
+        Growing to the double of the slots, or by a quarter of the cells, keeps the copying linear in the
+        final length. Where that is more than there may be, what was not asked for is given up.
+
+        Args:
+            cells: a multiple of the block, or all; no open slot holds more.
+
+        Raises:
+            ValueError: there may not be so many.
         """
         if slots <= self.slots and cells <= self.cells:
             return
+        if not self.can_hold(slots, cells):
+            raise ValueError(f"{slots} slots of {cells} cells are more than {self.cells_total} cells in all")
+        more_slots, more_cells = self.slots, self.cells
         if slots > self.slots:
-            self.slots = min(max(slots, 2 * self.slots), self.slots_max)
+            more_slots = max(slots, min(2 * self.slots, self.slots_max))
         if cells > self.cells:
-            wanted = max(cells, self.cells * 5 // 4)
-            self.cells = min(-(-wanted // block) * block, self.cells_max)
-        for bank in self._banks.values():  # one layer at a time: the peak is one layer above the total
-            bank.keys = self._grown(bank.keys)
-            bank.values = self._grown(bank.values)
+            more_cells = max(cells, min(-(-self.cells * 5 // 4 // block) * block, self.cells_max))
+        shapes = itertools.product((slots, more_slots), (cells, more_cells))
+        allowed = (shape for shape in shapes if self.can_hold(*shape))
+        self.slots, self.cells = max(allowed, key=lambda shape: full_cells(*shape))
+        for bank in self._banks.values():  # one tensor at a time: the peak is one layer's above the total
+            bank.keys = self._resized(bank.keys)
+            bank.values = self._resized(bank.values)
 
-    def begin(
-        self, first: int, last: int, cells: "np.ndarray[Any, np.dtype[np.int64]]", attended: int
-    ) -> None:
+    def begin(self, batch: range, slots: Indices, cells: Indices, attended: int) -> None:
         """Say where the next forward writes and what it attends to.
 
         Args:
-            first, last: the slots of the pass are first..last-1, one batch row each.
-            cells: [last - first, rows] int64, the cell of each row.
+            batch: the slots that are attended to, neighbours, one batch row each.
+            slots, cells: [rows] where each row of the pass writes.
             attended: length of the attended prefix, in cells.
         """
-        self._first, self._last, self._attended, self._rows = first, last, attended, cells
+        self._batch, self._attended = batch, attended
+        self._rows = slots * (self.cells + SCRATCH_CELLS) + cells
         self._pass.clear()
 
     def move(self, slot: int, sources: list[int], destinations: list[int]) -> None:
@@ -168,16 +190,16 @@ class Cells(Cache):
         return [tuple(t[slot, part].clone() for t in bank.tensors()) for bank in self._banks.values()]  # type: ignore[misc]
 
     def _zeros(self, like: Tensor) -> Tensor:
-        return like.new_zeros((self.slots, self.cells + SCRATCH_CELLS, *like.shape[2:]))
+        return like.new_zeros((self.slots, self.cells + SCRATCH_CELLS, *like.shape[-2:]))
 
-    def _grown(self, old: Tensor) -> Tensor:
+    def _resized(self, old: Tensor) -> Tensor:
         new = self._zeros(old)
-        kept = min(old.shape[1], new.shape[1]) - SCRATCH_CELLS
-        new[: old.shape[0], :kept] = old[:, :kept]
+        slots = min(old.shape[0], new.shape[0])
+        cells = min(old.shape[1], new.shape[1]) - SCRATCH_CELLS
+        new[:slots, :cells] = old[:slots, :cells]
         return new
 
-    def _place(self, device: torch.device) -> Tensor:
-        """[batch * rows] where each row's cell lies among the cells of all slots."""
-        slots = np.arange(self._first, self._last)[:, None] * (self.cells + SCRATCH_CELLS)
-        index = self._pass[device] = torch.from_numpy((slots + self._rows).reshape(-1)).to(device)
-        return index
+
+def full_cells(slots: int, cells: int) -> int:
+    """How many cells so many slots of so many cells are, scratch counted."""
+    return slots * (cells + SCRATCH_CELLS)

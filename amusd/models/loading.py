@@ -152,7 +152,10 @@ def load_model(
     check_options(spec, config, context)
     if spec.quantization is None and getattr(config, "quantization_config", None) is None:
         cells = sizes.cells_bytes(config, slots, context, dtype, spare_cells=spare_cells) if context else 0
-        sizes.check_fits(f"{spec.role}: {spec.name}", devices, _weights_bytes(spec, config, dtype), cells)
+        weights, remedy = _weights_bytes(spec, config, dtype), "lower max_model_len"
+        if spec.role == "draft":
+            remedy += " or max_requests"
+        sizes.check_fits(f"{spec.role}: {spec.name}", devices, weights, cells, remedy)
     model = _load_weights(spec, source, weights_dtype, devices)
     if spec.widen:
         widen(model, spec.widen)

@@ -1,17 +1,19 @@
-"""The runner: many requests, each with its own tree, through one model as `[batch, rows]` passes.
+"""The runner: many requests, each with its own tree, through one model in one pass.
 
 Laws (with them the bits of a row depend on its own request alone; `selfcheck` tests it on a device):
-1. A pass is [B, W]: one batch row per slot, W a multiple of the model's `rows_multiple` (4 unless its
-   products are known to give the same bits at every number of rows), so every product's row count is too.
+1. Products get the rows of all requests together, in a multiple of the model's `rows_multiple` (4 unless its
+   products are known to give the same bits at every number of rows). Attention gets them as [B, W], one batch
+   row per slot, W a multiple of 4. A model that runs transformers' code gets [B, W] everywhere.
 2. The attended length is a multiple of `block`, in prefill as well.
-3. A padding row writes to a scratch cell outside the attended range, sees exactly one valid cell and
-   reuses a position that the request already has, so that no row is NaN and no position table overruns.
+3. A padding row writes to a scratch cell outside the attended range, sees exactly one valid cell and is at
+   position 0, so that no row is NaN and no position table overruns.
 4. Plain decoding is the same pass with an empty tree.
 Source: design, sections 4 and 5 (docs/design.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,8 @@ import torch
 from torch import Tensor
 
 from amusd.errors import InputError
-from amusd.models.cells import Cells
+from amusd.models.cells import Cells, full_cells
+from amusd.models.lean import ROWS_MULTIPLE
 from amusd.models.loading import LoadedModel
 
 CHUNK_ROWS = 256
@@ -33,6 +36,7 @@ _MASK_BITS: dict[torch.dtype, tuple[Any, Any]] = {
     torch.float64: (np.float64, -np.inf),
 }
 _Mask = np.ndarray[Any, np.dtype[Any]]
+_Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ class Runner:
         context: most positions of a request.
         block: the attended length is padded to a multiple of this many cells.
         spare_cells: cells of a slot beyond `context`, for speculation.
+        cells_total: most cells of all slots together (see `Cells`); None for slots that may all be full.
 
     Raises:
         InputError: `context` is more than the model has positions for.
@@ -79,6 +84,7 @@ class Runner:
         context: int,
         block: int = CPU_BLOCK_CELLS,
         spare_cells: int = 0,
+        cells_total: int | None = None,
     ) -> None:
         if loaded.context is not None and context > loaded.context:
             remedy = f"the {loaded.role} {loaded.name} holds {loaded.context} positions; give at most that"
@@ -87,7 +93,7 @@ class Runner:
         self.slots_max = slots
         self.context = context
         self.block = block
-        self.cells = Cells(slots, round_up(context + spare_cells, block))
+        self.cells = Cells(slots, round_up(context + spare_cells, block), cells_total)
         self.open_slots = 0
         self._used: list[int] = []  # cells of each slot that were ever written, for moving it
         self._model = loaded.model
@@ -135,6 +141,10 @@ class Runner:
             self._reserve(destination, cells.stop)
             self.cells.copy_cells(source, destination, cells)
 
+    def can_hold(self, slots: int, cells: int) -> bool:
+        """Whether so many slots may be open while the longest of them has so many cells."""
+        return self.cells.can_hold(slots, round_up(cells, self.block))
+
     # -- passes ----------------------------------------------------------------------------------
 
     @torch.inference_mode()
@@ -166,18 +176,12 @@ class Runner:
         self, slot: int, tokens: Sequence[int], start: int, origin: int, head: bool
     ) -> Tensor | None:
         count = len(tokens)
-        width = round_up(count, self.loaded.rows_multiple)
         stop = origin + start + count
+        layout = _Layout(range(slot, slot + 1), [slot], [count], self.loaded)
         attended = self._reserve(slot, stop)
-        ids = np.zeros((1, width), np.int64)
-        positions = np.full((1, width), start, np.int64)
-        cells = np.full((1, width), self.cells.scratch, np.int64)
-        ids[0, :count] = tokens
-        positions[0, :count] = np.arange(start, start + count)
-        cells[0, :count] = np.arange(stop - count, stop)
         masks = {}
         for kind, window in self.loaded.windows.items():
-            mask = np.full((1, 1, width, attended), self._hidden, self._raw)
+            mask = np.full((1, 1, layout.width, attended), self._hidden, self._raw)
             mask[0, 0, count:, 0] = 0
             row = np.arange(count)[:, None] + (origin + start)  # [count, 1] the row's own cell
             cell = np.arange(origin, stop)[None, :]  # [1, cells]
@@ -186,64 +190,64 @@ class Runner:
                 visible &= cell > row - window
             mask[0, 0, :count, origin:stop][visible] = 0
             masks[kind] = mask
-        self.cells.begin(slot, slot + 1, cells, attended)
-        logits = self._run(ids, positions, masks, head=head)
-        return None if logits is None else logits[0, :count]
+        ids, positions = layout.fill(tokens), layout.fill(range(start, start + count))
+        self.cells.begin(
+            layout.slots, layout.slot_of, layout.fill(range(stop - count, stop), self.cells.scratch), attended
+        )
+        logits = self._run(layout, ids, positions, masks, head=head)
+        return None if logits is None else logits[:count]
 
     @torch.inference_mode()
-    def forward(self, groups: Sequence[Rows]) -> Tensor:
+    def forward(self, groups: Sequence[Rows]) -> list[Tensor]:
         """One pass over the rows of all groups, at most one group per slot.
 
         Returns:
-            [len(groups), W, vocabulary] logits in the model's dtype on its last device, W the largest
-            group padded to a multiple of the model's `rows_multiple`. Rows beyond a group's own are garbage.
+            of each group [rows, vocabulary] logits in the model's dtype on its last device.
         """
-        slots = [group.slot for group in groups]
-        first, last = min(slots), max(slots) + 1
-        width = round_up(max(len(group.tokens) for group in groups), self.loaded.rows_multiple)
+        members = [group.slot for group in groups]
+        slots = range(min(members), max(members) + 1)
+        layout = _Layout(slots, members, [len(group.tokens) for group in groups], self.loaded)
         attended = max(self._reserve(group.slot, _highest_cell(group) + 1) for group in groups)
-        batch = last - first
-        ids = np.zeros((batch, width), np.int64)
-        positions = np.zeros((batch, width), np.int64)
-        cells = np.full((batch, width), self.cells.scratch, np.int64)
-        shape = batch, 1, width, attended
+        shape = len(slots), 1, layout.width, attended
         masks = {kind: np.full(shape, self._hidden, self._raw) for kind in self.loaded.windows}
-        for group in groups:
-            row, count = group.slot - first, len(group.tokens)
-            ids[row, :count] = group.tokens
-            positions[row] = group.positions[0]
-            positions[row, :count] = group.positions
-            cells[row, :count] = group.cells
-            for kind, window in self.loaded.windows.items():
-                _show(masks[kind][row, 0], group, window)
-        if batch > len(groups):
-            idle = sorted(set(range(first, last)) - set(slots))
+        for kind, window in self.loaded.windows.items():
+            for group in groups:
+                _show(masks[kind][group.slot - slots.start, 0], group, window)
+        if len(slots) > len(groups):
+            idle = [slot - slots.start for slot in set(slots).difference(members)]
             for mask in masks.values():
-                mask[[slot - first for slot in idle], 0, :, 0] = 0
-        self.cells.begin(first, last, cells, attended)
-        logits = self._run(ids, positions, masks, head=True)  # [batch, W, vocabulary]
+                mask[idle, 0, :, 0] = 0
+        ids = layout.fill([token for group in groups for token in group.tokens])
+        positions = layout.fill([position for group in groups for position in group.positions])
+        cells = layout.fill([cell for group in groups for cell in group.cells], self.cells.scratch)
+        self.cells.begin(slots, layout.slot_of, cells, attended)
+        logits = self._run(layout, ids, positions, masks, head=True)  # [rows, vocabulary]
         assert logits is not None
-        if slots == list(range(first, last)):
-            return logits
-        return logits[[slot - first for slot in slots]]
+        return layout.parts(logits)
 
-    def _run(self, ids: _Mask, positions: _Mask, masks: dict[str, _Mask], *, head: bool) -> Tensor | None:
-        """One forward, to the logits if `head`, else to the cells only."""
+    def _run(
+        self, layout: "_Layout", ids: _Indices, positions: _Indices, masks: dict[str, _Mask], *, head: bool
+    ) -> Tensor | None:
+        """One forward, to [rows, vocabulary] logits if `head`, else to the cells only."""
         device, dtype, lean = self.loaded.device, self.loaded.dtype, self.loaded.lean
-        placed = {kind: torch.from_numpy(mask).view(dtype).to(device) for kind, mask in masks.items()}
-        tokens, places = torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device)
+        placed = {
+            kind: torch.from_numpy(layout.spread(mask)).view(dtype).to(device) for kind, mask in masks.items()
+        }
+        tokens, at = torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device)
         if lean is not None:
-            hidden = lean.forward(tokens, places, placed, self.cells)
+            found = layout.places()
+            places = None if found is None else torch.from_numpy(found).to(device)
+            hidden = lean.forward(tokens, at, placed, self.cells, places, layout.count)
             return lean.logits(hidden) if head else None
         module = self._model if head else self._body
         output = module(
-            input_ids=tokens,
+            input_ids=tokens.view(-1, layout.width),
             attention_mask=placed if len(placed) > 1 else next(iter(placed.values())),
-            position_ids=places,
+            position_ids=at.view(-1, layout.width),
             past_key_values=self.cells,
             use_cache=True,
         )
-        return output.logits if head else None
+        return output.logits.flatten(0, 1) if head else None
 
     def _reserve(self, slot: int, cells: int) -> int:
         """Make room for a slot's first `cells` cells. Returns the attended length that covers them."""
@@ -251,8 +255,10 @@ class Runner:
         if attended > self.cells.cells_max:
             room = self.cells.cells_max
             raise InputError("max_model_len", self.context, f"{cells} cells are needed, there are {room}")
-        self.cells.reserve(self.open_slots, attended, self.block)
         self._used[slot] = max(self._used[slot], cells)
+        if self.open_slots > self.cells.slots or attended > self.cells.cells:
+            longest = round_up(max(self._used), self.block)  # of the slots whose contents must stay
+            self.cells.reserve(self.open_slots, longest, self.block)
         return attended
 
     # -- facts -----------------------------------------------------------------------------------
@@ -264,11 +270,75 @@ class Runner:
 
     def describe(self) -> str:
         """One line on the sizes, for the start-up print."""
-        full = self.loaded.cells_bytes(self.slots_max, self.cells.cells_max)
+        total = min(self.cells.cells_total, full_cells(self.slots_max, self.cells.cells_max))
         return (
             f"{self.slots_max} slots of {self.context} positions, {self.cells.cells_max} cells in blocks of "
-            f"{self.block}: {full / 2**20:.1f} MiB when full"
+            f"{self.block}: {self.loaded.cells_bytes(1, total) / 2**20:.1f} MiB when full"
         )
+
+
+class _Layout:
+    """Where the rows of a pass lie: in products one behind the other, in attention slot by slot.
+
+    Args:
+        slots: of the pass, neighbours.
+        members: of these the slot of each group of rows, in the order in which products have them.
+        counts: rows of each group.
+
+    Attributes:
+        width: rows of a slot in attention, those of one head.
+        copies: query heads whose rows attention has as further rows of one head.
+        wide: rows of a slot in attention.
+        slot_of: [rows of a product] whose each is.
+    """
+
+    def __init__(
+        self, slots: range, members: Sequence[int], counts: Sequence[int], loaded: LoadedModel
+    ) -> None:
+        self.slots = slots
+        self.count = sum(counts)
+        if loaded.lean is None:
+            self.copies = 1
+            self.width = self.wide = round_up(max(counts), loaded.rows_multiple)
+            begins = [(slot - slots.start) * self.width for slot in members]
+            self.slot_of = np.repeat(np.arange(slots.start, slots.stop), self.width)
+        else:
+            self.copies, self.width = loaded.lean.group, max(counts)
+            self.wide = round_up(self.width * self.copies, ROWS_MULTIPLE)
+            begins = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
+            self.slot_of = np.full(round_up(self.count, loaded.rows_multiple), slots.start)
+            self.slot_of[: self.count] = np.repeat(members, counts)
+        self._groups = [range(begin, begin + count) for begin, count in zip(begins, counts, strict=True)]
+        self._index = np.fromiter(chain.from_iterable(self._groups), np.int64)
+        self._rows = np.fromiter(chain.from_iterable(map(range, counts)), np.int64)
+
+    def fill(self, values: Iterable[int], padding: int = 0) -> _Indices:
+        """[rows of a product] a value for each row of the groups, in their order, and `padding` elsewhere."""
+        filled = np.full(len(self.slot_of), padding, np.int64)
+        filled[self._index] = np.fromiter(values, np.int64)
+        return filled
+
+    def places(self) -> _Indices | None:
+        """[rows of a product x copies] where attention has them among slots x wide, 0 for padding.
+
+        None where they are all of these in order.
+        """
+        first = (self.slot_of[: self.count] - self.slots.start) * self.wide + self._rows * self.copies
+        places = np.zeros((len(self.slot_of), self.copies), np.int64)
+        places[: self.count] = first[:, None] + np.arange(self.copies)
+        in_order = places.size == self.count * self.copies == len(self.slots) * self.wide
+        return None if in_order and (np.diff(first) > 0).all() else places.reshape(-1)
+
+    def spread(self, mask: _Mask) -> _Mask:
+        """[slots, 1, width, attended] for each row of attention; padding sees what the last row sees."""
+        if self.wide == self.width:
+            return mask
+        row_of = np.minimum(np.arange(self.wide) // self.copies, self.width - 1)
+        return np.take(mask, row_of, axis=2)
+
+    def parts(self, rows: Tensor) -> list[Tensor]:
+        """Views of each group's part of [rows of a product, ...]."""
+        return [rows[group.start : group.stop] for group in self._groups]
 
 
 def round_up(count: int, multiple: int) -> int:

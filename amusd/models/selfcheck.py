@@ -138,12 +138,15 @@ class _Bench:
         return Rows(slot, self.tokens[slot][first : first + width], cells, cells, range(first), paths)
 
     def chain(self, width: int, slots: int = 1) -> Tensor:
-        """[steps, vocabulary] logits of slot 0, `width` tokens a pass, `slots` requests in each pass."""
+        """[steps, vocabulary] logits of slot 0, `width` tokens a pass, `slots` requests in each pass.
+
+        The others have from one row on, and lie before it, so that its rows begin anywhere.
+        """
         parts = []
         for done in range(0, self.steps, width):
             count = min(width, self.steps - done)
-            logits = self.runner.forward([self.rows(slot, done, count) for slot in range(slots)])
-            parts.append(logits[0, :count])
+            groups = [self.rows(slot, done, 1 + (slot + done) % count) for slot in range(1, slots)]
+            parts.append(self.runner.forward([*groups, self.rows(0, done, count)])[-1])
         return torch.cat(parts)
 
     def snapshot(self) -> list[Tensor]:
@@ -228,7 +231,7 @@ def check_honoured(runner: Runner) -> None:
         seen=range(first),
         ancestors=[[cells[0]], [cells[1]], [cells[0], cells[2]], [cells[1], cells[3]]],
     )
-    tree = runner.forward([rows])[0, :4]
+    tree = runner.forward([rows])[0]
     plain = _plain(runner.loaded, tokens)[first:]
     pairs: Sequence[tuple[Tensor, Tensor]] = (
         (chain, plain),

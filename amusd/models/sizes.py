@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from amusd.devices import DeviceSpec
-from amusd.errors import ModelError
+from amusd.errors import InputError, ModelError
 from amusd.models.families import text_config
 
 HEADROOM = 1.1  # activations, allocator slack and what else starts beside the model
@@ -86,20 +86,57 @@ def available_bytes(devices: DeviceSpec) -> int:
     return int(free) if limit == "max" else min(int(free), int(limit) - used)
 
 
-def check_fits(who: str, devices: DeviceSpec, weights: int, cells: int) -> None:
+def cells_total(wanted: int, least: int, cell_bytes: int, free: int, given: int | None) -> int:
+    """How many cells of the target there may be, in all slots together.
+
+    Args:
+        wanted: cells of all requests when each is full.
+        least: cells of one request.
+        cell_bytes: bytes of a cell in all layers.
+        free: bytes of memory beside the weights.
+        given: kv_cache_memory_bytes.
+
+    Returns:
+        the cells that were wanted, or else as many as were given or are free.
+
+    Raises:
+        InputError: what was given does not hold one request, or is not there.
+        ModelError: what is free does not hold one request.
+    """
+    room = int(free / HEADROOM) // cell_bytes
+    if given is None:
+        if room < least:
+            raise ModelError(
+                f"target: the cells of one request take {least * cell_bytes / 2**30:.2f} GiB, beside the "
+                f"weights {free / 2**30:.2f} GiB are free; lower max_model_len, take more memory or devices, "
+                "or a smaller model"
+            )
+        return min(wanted, room)
+    total = min(wanted, given // cell_bytes)
+    if total < least:
+        remedy = f"one request takes {least * cell_bytes} bytes; give at least that, or lower max_model_len"
+        raise InputError("kv_cache_memory_bytes", given, remedy)
+    if total > room:
+        remedy = f"beside the weights {free / 2**30:.2f} GiB are free; give less, or leave it out"
+        raise InputError("kv_cache_memory_bytes", given, remedy)
+    return total
+
+
+def check_fits(who: str, devices: DeviceSpec, weights: int, cells: int, remedy: str) -> None:
     """Refuse before loading what does not fit.
 
     Args:
         who: role and name of the model.
         devices: where it is to run.
         weights, cells: bytes.
+        remedy: how there can be fewer cells.
 
     Raises:
         ModelError: with the sizes and what to lower.
     """
     free = available_bytes(devices)
     if (weights + cells) * HEADROOM > free:
-        fewer_cells = "lower max_model_len or max_requests, " if weights * HEADROOM < free else ""
+        fewer_cells = f"{remedy}, " if weights * HEADROOM < free else ""
         raise ModelError(
             f"{who}: does not fit on {devices}: weights {weights / 2**30:.2f} GiB and cells "
             f"{cells / 2**30:.2f} GiB, {free / 2**30:.2f} GiB free; {fewer_cells}take more memory or "

@@ -78,8 +78,8 @@ class TargetCells:
             ancestors=paths,
         )
 
-    def forward(self, plans: Sequence[Rows]) -> Tensor:
-        """One pass. Returns [len(plans), W, vocabulary] logits; row i predicts what follows row i."""
+    def forward(self, plans: Sequence[Rows]) -> list[Tensor]:
+        """One pass. Returns of each plan [rows, vocabulary] logits; row i predicts what follows row i."""
         return self.runner.forward(plans)
 
     def branch(self, slot: int) -> int:

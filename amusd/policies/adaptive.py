@@ -1,20 +1,17 @@
-"""`async`: as many nodes as pay for their rows, and a wait only while it pays.
+"""`async`: a wait only while it pays, then the nodes that `goodput`, `table` or `fixed` takes.
 
-The measure of both is committed tokens per second. A pass over requests i commits 1 + sum of the reaches of
-i's verified nodes each, and costs T(rows). So
-
-- width: the number of rows W with the most  sum_i (1 + sum_{j<W} reach_ij) / T(rows of W);
-- wait: for one more node of reach r that is expected after tau seconds, as long as the gain outweighs the
-  cost:  r / E > (T(one more row) - T + tau) / T, with E and T those of the pass that could start now. Where a
-  lookup has guessed what that node would say, only what this leaves open is gained.
+For one more node of reach r that is expected after tau seconds a pass waits as long as the gain outweighs the
+cost:  r / E > (T(one more row) - T + tau) / T,  with E and T tokens and seconds of the pass that could start
+now. Where a lookup has guessed what that node would say, only what this leaves open is gained.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
 from amusd.policies.costs import CostCurve
+from amusd.policies.goodput import goodput_widths, price
 from amusd.speculation.messages import DrafterId, RequestId
 
 NEXT_SHARE: Final = 0.4
@@ -26,6 +23,7 @@ STEP_SECONDS: Final = 0.002  # between a drafter's frames, likewise
 PATIENCE_SECONDS_MAX: Final = 0.05
 _OVERDUE: Final = 2.0  # a node that takes so many times its expected time is not waited for
 _INTERVALS: Final = 9  # remembered; the median is used
+_TOKENS_STEP: Final = 0.1  # so the last ten passes count most
 
 
 @dataclass(slots=True)
@@ -45,17 +43,34 @@ class _Pace:
         return median(seen) if seen else default
 
 
+Widths = Callable[
+    [Mapping[RequestId, Sequence[float]], CostCurve, Mapping[RequestId, float] | None], dict[RequestId, int]
+]
+"""A policy for the width: reaches, costs and weights to nodes by request, as `goodput_widths`."""
+
+
 class AdaptiveVerify:
-    """Chooses width and patience from the costs of passes and the estimated acceptance.
+    """Chooses the patience from the costs of passes and the estimated acceptance.
 
     Args:
         nodes_max: most nodes of a request in one pass.
+        choose: how many of these.
     """
 
-    def __init__(self, nodes_max: int) -> None:
+    def __init__(self, nodes_max: int, choose: Widths = goodput_widths) -> None:
         self.costs = CostCurve({})
         self._nodes_max = nodes_max
+        self._choose = choose
         self._paces: dict[RequestId, _Pace] = {}
+        self._tokens = 1.0  # of a request in a pass
+        self._price = 0.0
+        self._asked: tuple[Mapping[RequestId, Sequence[float]], Mapping[RequestId, float]] = ({}, {})
+        self._answer: dict[RequestId, int] = {}
+
+    @property
+    def price(self) -> float:
+        """The reach from which on a node more would have paid in the last pass; 0 where all are taken."""
+        return self._price
 
     @property
     def nodes_max(self) -> int:
@@ -72,10 +87,12 @@ class AdaptiveVerify:
         drafted: Mapping[RequestId, int] | None = None,
     ) -> float:
         """When waiting stops to pay (see `VerifyPolicy`)."""
-        width = max(self.widths(reaches).values(), default=0)
-        tokens = _tokens(reaches.values(), width)
-        seconds = self.costs.seconds(len(reaches), width + 1)
-        more_seconds = self.costs.seconds(len(reaches), width + 2) - seconds
+        widths = self.widths(reaches)
+        tokens = sum(1.0 + sum(chain[: widths[request]]) for request, chain in reaches.items())
+        taken = [1 + width for width in widths.values()]
+        requests, rows = len(taken), self.costs.rows(taken)
+        seconds = self.costs.of_rows(rows, requests)
+        more_seconds = self.costs.of_rows(self.costs.rows(taken, more=1), requests) - seconds
         latest = now
         for request, chain in reaches.items():
             pace = self._paces.setdefault(request, _Pace(now))
@@ -83,7 +100,7 @@ class AdaptiveVerify:
             empty = count == 0
             if empty and pace.emptied is None:
                 pace.emptied = pace.committed
-            if not prospect or pace.lapsed or count > width:
+            if not prospect or pace.lapsed or count > widths[request]:
                 continue
             if count >= min(self._nodes_max, rooms[request]):
                 continue
@@ -105,13 +122,17 @@ class AdaptiveVerify:
         pace.lapsed = True
         _remember(pace.first_seconds if empty else pace.step_seconds, waited)
 
-    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
-        """As many nodes as give the most tokens per second; all requests share the number of rows."""
-        longest = min(self._nodes_max, max((len(chain) for chain in reaches.values()), default=0))
-        multiple = self.costs.rows_multiple
-        full = {min(rows - 1, longest) for rows in range(multiple, longest + 1 + multiple, multiple)}
-        best = max(sorted(full), key=lambda width: self._rate(reaches.values(), width), default=0)
-        return {request: min(len(chain), best) for request, chain in reaches.items()}
+    def widths(
+        self,
+        reaches: Mapping[RequestId, Sequence[float]],
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> dict[RequestId, int]:
+        """What the policy for the width says; asked again about the same object, the same answer."""
+        if self._asked[0] is not reaches or self._asked[1] != (weights or {}):
+            cut = {request: chain[: self._nodes_max] for request, chain in reaches.items()}
+            self._asked = reaches, weights or {}
+            self._answer = self._choose(cut, self.costs, weights)
+        return self._answer
 
     def on_proposal(self, request: RequestId, drafter: DrafterId, now: float) -> None:
         """Learn when nodes come; this request is worth waiting for again."""
@@ -129,6 +150,10 @@ class AdaptiveVerify:
         self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float
     ) -> None:
         """From now on nodes are waited for again."""
+        requests, rows = len(verified), self.costs.rows([1 + count for count in verified.values()])
+        self._tokens += _TOKENS_STEP * (1.0 + sum(accepted.values()) / requests - self._tokens)
+        if self._choose is goodput_widths:
+            self._price = price(self._tokens * requests, rows, requests, self.costs)
         for request in verified:
             pace = self._paces.get(request)
             if pace is not None:
@@ -138,14 +163,6 @@ class AdaptiveVerify:
     def forget(self, request: RequestId) -> None:
         """A request is over."""
         self._paces.pop(request, None)
-
-    def _rate(self, chains: Collection[Sequence[float]], width: int) -> float:
-        return _tokens(chains, width) / self.costs.seconds(len(chains), width + 1)
-
-
-def _tokens(chains: Collection[Sequence[float]], width: int) -> float:
-    """Expected tokens of a pass."""
-    return sum(1.0 + sum(chain[:width]) for chain in chains)
 
 
 def _remember(intervals: list[float], seconds: float) -> None:

@@ -63,6 +63,8 @@ class Calibration:
     def observe_best(self, hit: bool) -> None:
         """The best guess below a node that was right was, or was not, the target's token."""
         self.prospect += _PROSPECT_STEP * (hit - self.prospect)
+        if self._broader is not None:
+            self._broader.observe_best(hit)
 
 
 def _bin(score: float) -> int:
@@ -131,7 +133,9 @@ class Forecasts:
 
     def open(self, request: RequestId, greedy: bool) -> None:
         """Follow a request."""
-        self._own[request] = Calibration(self._shared[greedy])
+        shared = self._shared[greedy]
+        self._own[request] = Calibration(shared)
+        self._own[request].prospect = shared.prospect
         self._claims[request] = {}
 
     def close(self, request: RequestId) -> None:
@@ -160,17 +164,31 @@ class Forecasts:
         dropped: Sequence[NodeId],
         tokens: Sequence[int],
         length: int,
-    ) -> None:
-        """Learn from what became of the guesses below the committed path (see `Drafter.on_commit`)."""
+    ) -> bool | None:
+        """Learn from what became of the guesses below the committed path (see `Drafter.on_commit`).
+
+        Returns:
+            whether the best guess of the first of these tokens was right; None where there was none.
+        """
         claims, own = self._claims[request], self._own[request]
+        first: bool | None = None
         for node, position in committed.items():
             if node in claims:
                 claims[-position] = claims.pop(node)
         for position, token in enumerate(tokens, length - len(tokens)):
             for rank, (guess, score) in enumerate(claims.pop(1 - position, ())):
                 own.observe(score, guess == token, rank)
+                if rank == 0:
+                    own.observe_best(guess == token)
+                    if position == length - len(tokens):
+                        first = guess == token
         for node in dropped:
             claims.pop(node, None)
+        return first
+
+    def prospect(self, request: RequestId) -> float:
+        """The chance that the next best guess for a request is right."""
+        return self._own[request].prospect
 
     def truncate(self, request: RequestId) -> None:
         """The log was cut: nothing is known of the guesses any more."""

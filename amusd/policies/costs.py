@@ -1,8 +1,8 @@
 """What a pass costs: measured when the model is loaded, learned from every pass since.
 
-    seconds(B, W, L) = rows(B x W) + (B - 1) x per_request + B x L x per_cell
+    seconds(N, B, L) = rows(N) + (B - 1) x per_request + B x L x per_cell
 
-for B requests of W rows each, all rows together on a line through knots, that attend to L cells each.
+for B requests that have N rows together, on a line through knots, and attend to L cells each.
 
 Laws:
 - Between knots the cost of rows is interpolated, beyond the last one its slope goes on; it never falls with
@@ -15,7 +15,7 @@ Laws:
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from math import isfinite
@@ -92,14 +92,23 @@ class CostCurve:
 
     Args:
         seconds: measured, by number of rows, of one request.
-        rows_multiple: the rows of each request are padded to a multiple of this.
+        rows_multiple: rows are padded to a multiple of this.
         rows_max: of all requests together; up to here there are knots at doubles of the last measured.
+        together: products take as many rows as there are; otherwise each request is padded to the widest.
     """
 
-    def __init__(self, seconds: Mapping[int, float], rows_multiple: int = 4, rows_max: int = 0) -> None:
+    def __init__(
+        self,
+        seconds: Mapping[int, float],
+        rows_multiple: int = 4,
+        rows_max: int = 0,
+        *,
+        together: bool = False,
+    ) -> None:
         if not seconds:
             seconds = {4: 1.0, 16: 1.0 + 12 * ROW_COST}
         self.rows_multiple = rows_multiple
+        self.together = together
         rows = sorted(seconds)
         least = seconds[rows[0]]
         known = list(accumulate((seconds[each] for each in rows), max))
@@ -107,30 +116,44 @@ class CostCurve:
         self._cells = 0
         while rows[-1] < rows_max:
             more = 2 * rows[-1]
-            known.append(self.seconds(1, more, cells=0))
+            known.append(self.of_rows(more, 1, cells=0))
             rows.append(more)
 
     def seconds(self, requests: int, width: int, cells: int | None = None) -> float:
+        """The expected duration of a pass in which each request has `width` rows (see `of_rows`)."""
+        return self.of_rows(self.rows([width] * requests), requests, cells)
+
+    def of_rows(self, rows: int, requests: int, cells: int | None = None) -> float:
         """The expected duration of a pass.
 
         Args:
-            width: rows of each request.
+            rows: of all requests together, padded or not.
             cells: that each request attends to; None: as many as in the last pass.
         """
-        return self._seconds(self._parts(requests, width, self._cells if cells is None else cells))
+        return self._seconds(self._parts(rows, requests, self._cells if cells is None else cells))
 
-    def padded(self, width: int) -> int:
-        """The rows that a request really takes."""
-        return -(-width // self.rows_multiple) * self.rows_multiple
+    def padded(self, rows: int) -> int:
+        """The rows that are really taken."""
+        return -(-rows // self.rows_multiple) * self.rows_multiple
+
+    def rows(self, widths: Collection[int], more: int = 0) -> int:
+        """The rows that a pass really takes in which each request has so many, and one of them `more`."""
+        if self.together:
+            return self.padded(sum(widths) + more)
+        return len(widths) * self.padded(max(widths) + more)
 
     def observe(self, requests: int, width: int, seconds: float, cells: int = 0) -> None:
-        """A pass took so long; arguments as of `seconds`.
+        """A pass with `width` rows of each request took so long (see `observe_rows`)."""
+        self.observe_rows(self.rows([width] * requests), requests, seconds, cells)
+
+    def observe_rows(self, rows: int, requests: int, seconds: float, cells: int = 0) -> None:
+        """A pass took so long; the other arguments as of `of_rows`.
 
         All parameters are scaled together, and each besides by the root of its share u of what was foreseen,
         such that this shape moves by `_STEP` of the surprise; no parameter changes its sign. The root, and
         not u itself, because small parts would take thousands of passes to become large ones.
         """
-        learned, parts = self._learned, self._parts(requests, width, cells)
+        learned, parts = self._learned, self._parts(rows, requests, cells)
         foreseen = self._seconds(parts)
         surprise = max(-_SURPRISE_MAX, min(_SURPRISE_MAX, seconds / foreseen - 1.0))
         own = [0.0] * len(learned.rows)
@@ -146,10 +169,12 @@ class CostCurve:
         learned.passes += 1
         self._cells = cells
 
-    def table(self) -> dict[str, float]:
-        """Seconds of some passes as they would be now, by their shapes, for people to look at."""
+    def table_ms(self) -> dict[str, float]:
+        """Milliseconds of some passes as they would be now, by their shapes, for people to look at."""
         shapes = [(requests, width) for requests in (1, 4, 16) for width in (1, 8)]
-        return {f"{requests} x {width} rows": self.seconds(requests, width) for requests, width in shapes}
+        return {
+            f"{requests} x {width} rows": 1e3 * self.seconds(requests, width) for requests, width in shapes
+        }
 
     @property
     def passes(self) -> int:
@@ -174,8 +199,8 @@ class CostCurve:
             raise ValueError("a pass takes another time now")
         self._learned = found
 
-    def _parts(self, requests: int, width: int, cells: int) -> _Parts:
-        return _Parts(self._knots(requests * self.padded(width)), requests - 1, requests * cells)
+    def _parts(self, rows: int, requests: int, cells: int) -> _Parts:
+        return _Parts(self._knots(self.padded(rows)), requests - 1, requests * cells)
 
     def _seconds(self, parts: _Parts) -> float:
         learned = self._learned

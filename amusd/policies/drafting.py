@@ -3,21 +3,23 @@
 Laws:
 - Only the root or a live node without children is expanded, never deeper than the policy's depth nor
   than the request's length allows, and never into a full window.
-- The choice is a function of the trees alone, so a step can be repeated and tested.
+- The choice is a function of trees and weights alone, so a step can be repeated and tested.
 - Scores in the trees are calibrated already (`policies.calibration`).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from amusd.drafters.base import Candidates, Expansion
 from amusd.errors import InputError
+from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import NodeId, RequestId
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
-_Ranked = tuple[float, int, RequestId, TreeNode]  # minus log reach, order of arrival, where it is
+STEP_ROWS_MAX: Final = 32  # of all requests in one step
+_Ranked = tuple[float, int, RequestId, TreeNode]  # minus log of weight x reach, order of arrival, where it is
 
 
 class Futures(Protocol):
@@ -36,21 +38,49 @@ class Futures(Protocol):
         """How deep below the root a node is of use before the request's length ends it."""
 
 
+LeastReach = Callable[[RequestId], float]
+"""The least reach of a future that is worth drafting, by request (see `policies.leading`)."""
+
+
+def whatever(request: RequestId) -> float:
+    """Every future is worth drafting."""
+    return 0.0
+
+
+def _unmeasured() -> CostCurve:
+    return CostCurve({}, rows_multiple=1, together=True)
+
+
 class DraftPolicy(Protocol):
-    """Chooses the next step of a drafter."""
+    """Chooses the next step of a drafter.
+
+    Attributes:
+        costs: of the drafter's steps; its owner sets them, and they learn from every step.
+    """
+
+    costs: CostCurve
 
     @property
     def window(self) -> int:
         """Live nodes per request that the policy can use; the size to give the endpoint's window."""
 
-    def choose(self, futures: Futures) -> list[Expansion]:
-        """The nodes to expand in one forward; empty while there is nothing to do but wait."""
+    def choose(
+        self,
+        futures: Futures,
+        least_reach: LeastReach = whatever,
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> list[Expansion]:
+        """The nodes to expand in one forward; empty while there is nothing to do but wait.
+
+        Args:
+            weights: what a token of a request counts for, where that is not 1; see `urgency`.
+        """
 
     def worth_proposing(self, reach: float, candidates: Candidates) -> Candidates:
         """The candidates below a node of this reach that are worth a place in the window, best first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChainPolicy:
     """One guess per position down to `depth` below the root, then wait for the verdict.
 
@@ -62,6 +92,7 @@ class ChainPolicy:
     """
 
     depth: int
+    costs: CostCurve = field(default_factory=_unmeasured, compare=False)
 
     @property
     def window(self) -> int:
@@ -72,7 +103,12 @@ class ChainPolicy:
         """All of them."""
         return candidates
 
-    def choose(self, futures: Futures) -> list[Expansion]:
+    def choose(
+        self,
+        futures: Futures,
+        least_reach: LeastReach = whatever,
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> list[Expansion]:
         """The end of each request's chain, if it may grow."""
         chosen = []
         for request in futures.requests():
@@ -84,34 +120,44 @@ class ChainPolicy:
         return chosen
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BestFirstPolicy:
     """The likeliest futures first, a few at a time, until the window is full: `async`.
+
+    How many at a time is what gives the most reach per second of a step: `rows` of one request, for they cost
+    little more than a single row (docs/design.md), up to as many of each of several.
 
     A future's worth is its reach, the product of the calibrated scores on its path: the chance that the
     target gets there. What is too unlikely is not drafted, so a drafter that guesses badly does little.
 
     Args:
-        rows_max: nodes expanded in one forward, over all requests; a model takes four for little more than
-            the price of one (docs/design.md).
+        rows: nodes expanded in one forward, times the number of requests at most.
         depth_max: deepest node below the root.
         branch: candidates per node, fewer where the window is nearly full. A runner-up costs no forward
             until its turn comes, and it is a correction foreseen if the target takes it.
         reach_min: futures less likely than this are neither expanded nor proposed.
+        rows_max: of all requests together; None: `rows`.
     """
 
-    rows_max: int
+    rows: int
     depth_max: int
     branch: int
     reach_min: float
+    rows_max: int | None = None
+    costs: CostCurve = field(default_factory=_unmeasured, compare=False)
 
     @property
     def window(self) -> int:
         """`branch` nodes for each position of the deepest chain, and as many for what branches off."""
         return 2 * self.depth_max * self.branch
 
-    def choose(self, futures: Futures) -> list[Expansion]:
-        """The `rows_max` unexpanded nodes of highest reach over all requests.
+    def choose(
+        self,
+        futures: Futures,
+        least_reach: LeastReach = whatever,
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> list[Expansion]:
+        """The unexpanded nodes of highest reach, times its request's weight, over all requests.
 
         Branches never take the room that the best chain needs to reach its depth: without this rule the
         window fills with shallow nodes after a few steps, and the chain ends there.
@@ -119,19 +165,25 @@ class BestFirstPolicy:
         ranked: list[_Ranked] = []
         room, reserved, ends = {}, {}, {}
         for request in futures.requests():
+            least = max(self.reach_min, least_reach(request))
+            if least > 1.0:
+                continue
             tree = futures.tree(request)
             deepest = tree.root.position + min(self.depth_max, futures.depth_max(request))
             end = ends[request] = _chain_end(tree)
             room[request] = futures.room(request)
             reserved[request] = max(0, deepest - end.position) * self.branch
             start = tree.root.reach_log
-            lowest = start + math.log(self.reach_min)
+            handicap = start - math.log((weights or {}).get(request, 1.0))
+            lowest = start + math.log(least)
             for node in (tree.root, *tree.nodes()):
                 if not node.children and node.position < deepest and node.reach_log >= lowest:
-                    ranked.append((start - node.reach_log, len(ranked), request, node))
+                    ranked.append((handicap - node.reach_log, len(ranked), request, node))
         chosen: list[Expansion] = []
-        for *_, request, node in sorted(ranked):
-            if len(chosen) == self.rows_max:
+        ranked.sort()
+        rows = self._rows(ranked)
+        for *_, request, node in ranked:
+            if len(chosen) == rows:
                 break
             is_end = node is ends[request]
             count = min(self.branch, room[request] - (0 if is_end else reserved[request]))
@@ -140,6 +192,21 @@ class BestFirstPolicy:
                 reserved[request] -= self.branch if is_end else 0
                 chosen.append(_expansion(request, futures.tree(request), node, count))
         return chosen
+
+    def _rows(self, ranked: Sequence[_Ranked]) -> int:
+        """How many of these futures, best first, give the most reach per second of a step."""
+        requests = {request for *_, request, _ in ranked}
+        rows_max = min(self.rows_max or self.rows, self.rows * len(requests))
+        rows, best, best_rate, reach, taken = self.rows, self.rows, 0.0, 0.0, 0
+        while rows <= rows_max and taken < len(ranked):
+            part = ranked[taken:rows]
+            reach += sum(math.exp(-minus) for minus, *_ in part)
+            taken += len(part)
+            rate = reach / self.costs.of_rows(taken, len({request for *_, request, _ in ranked[:taken]}))
+            if rate > best_rate:
+                best, best_rate = rows, rate
+            rows *= 2
+        return best
 
     def worth_proposing(self, reach: float, candidates: Candidates) -> Candidates:
         """Those candidates below a node of this reach that are likely enough, and always the best one."""
@@ -165,7 +232,7 @@ def draft_policy(mode: str, num_speculative_tokens: int) -> DraftPolicy:
         case "amusd" | "pearl":
             return ChainPolicy(ahead)
         case "async":
-            return BestFirstPolicy(rows_max=4, depth_max=ahead, branch=4, reach_min=0.005)
+            return BestFirstPolicy(rows=4, depth_max=ahead, branch=4, reach_min=0.005, rows_max=STEP_ROWS_MAX)
         case _:
             raise InputError("mode", mode, "a draft worker knows sync, async, amusd and pearl")
 

@@ -1,11 +1,10 @@
 """Policies that take a fixed number of nodes: the target alone, turns, the paper's chain, PEARL's phases.
 
-And `async` with a fixed width, to tell what choosing the width is worth.
+And `fixed`, a width for `async`, to tell what choosing it is worth.
 """
 
 from collections.abc import Mapping, Sequence
 
-from amusd.policies.adaptive import AdaptiveVerify
 from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import DrafterId, RequestId
 
@@ -59,7 +58,16 @@ class FixedVerify:
                 waits.append(until)
         return max(waits, default=now)
 
-    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
+    @property
+    def price(self) -> float:
+        """No node is too unlikely."""
+        return 0.0
+
+    def widths(
+        self,
+        reaches: Mapping[RequestId, Sequence[float]],
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> dict[RequestId, int]:
         """All nodes there are, up to `nodes_max`."""
         return {request: min(len(chain), self._nodes_max) for request, chain in reaches.items()}
 
@@ -94,7 +102,11 @@ class PearlVerify(FixedVerify):
         """A block, or its first token after a rejection."""
         return self._nodes_max if request in self._flowing else 1
 
-    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
+    def widths(
+        self,
+        reaches: Mapping[RequestId, Sequence[float]],
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> dict[RequestId, int]:
         """A block, or its first token after a rejection."""
         return {request: min(len(chain), self.wanted(request)) for request, chain in reaches.items()}
 
@@ -115,9 +127,10 @@ class PearlVerify(FixedVerify):
         self._flowing.discard(request)
 
 
-class FixedWidth(AdaptiveVerify):
-    """Drafts and waits as `async` does, but takes every node there is, up to `nodes_max`, at any load."""
-
-    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
-        """All nodes there are, up to `nodes_max`."""
-        return {request: min(len(chain), self.nodes_max) for request, chain in reaches.items()}
+def fixed_widths(
+    reaches: Mapping[RequestId, Sequence[float]],
+    costs: CostCurve,
+    weights: Mapping[RequestId, float] | None = None,
+) -> dict[RequestId, int]:
+    """All nodes there are, at any load (see `goodput_widths`)."""
+    return {request: len(chain) for request, chain in reaches.items()}

@@ -13,7 +13,9 @@ from typing import Protocol
 from amusd.errors import InputError
 from amusd.policies.adaptive import AdaptiveVerify
 from amusd.policies.costs import CostCurve
-from amusd.policies.fixed import FixedVerify, FixedWidth, PearlVerify
+from amusd.policies.fixed import FixedVerify, PearlVerify, fixed_widths
+from amusd.policies.goodput import goodput_widths
+from amusd.policies.table import SpeculationTable, TableVerify
 from amusd.speculation.messages import DrafterId, RequestId
 
 MODES = ("alone", "sync", "async", "amusd", "pearl")
@@ -56,8 +58,20 @@ class VerifyPolicy(Protocol):
                 more may be awaited; the others were looked up. None: all.
         """
 
-    def widths(self, reaches: Mapping[RequestId, Sequence[float]]) -> dict[RequestId, int]:
-        """How many nodes of each request's choice go into this pass."""
+    def widths(
+        self,
+        reaches: Mapping[RequestId, Sequence[float]],
+        weights: Mapping[RequestId, float] | None = None,
+    ) -> dict[RequestId, int]:
+        """How many nodes of each request's choice go into this pass.
+
+        Args:
+            weights: what a token of a request counts for, where that is not 1; see `urgency`.
+        """
+
+    @property
+    def price(self) -> float:
+        """The reach from which on a node more would have paid in the last pass; 0 where all are taken."""
 
     def on_proposal(self, request: RequestId, drafter: DrafterId, now: float) -> None:
         """A drafter's live node for this request came in, at `now`."""
@@ -71,14 +85,20 @@ class VerifyPolicy(Protocol):
         """A request is over."""
 
 
-def verify_policy(mode: str, num_speculative_tokens: int, policy: str = "goodput") -> VerifyPolicy:
+def verify_policy(
+    mode: str,
+    num_speculative_tokens: int,
+    policy: str = "goodput",
+    table: SpeculationTable | None = None,
+) -> VerifyPolicy:
     """The policy of a mode.
 
     Args:
         mode: "alone", "sync", "async", and for comparison "amusd" (arXiv 2410.17375) and "pearl" (arXiv
             2408.11850).
         num_speculative_tokens: most nodes of a request in one pass.
-        policy: of `async`: "goodput", or "fixed", which takes all nodes that there are.
+        policy: of `async`: "goodput"; "fixed", which takes all nodes that there are; or "table".
+        table: of that policy.
 
     Raises:
         InputError: another mode.
@@ -93,7 +113,10 @@ def verify_policy(mode: str, num_speculative_tokens: int, policy: str = "goodput
             return FixedVerify(count, min(AMUSD_NODES_WANTED, count), SYNC_PATIENCE_SECONDS)
         case "pearl":
             return PearlVerify(count, SYNC_PATIENCE_SECONDS)
+        case "async" if policy == "table":
+            assert table is not None, "the configuration was checked"
+            return TableVerify(count, table)
         case "async":
-            return FixedWidth(count) if policy == "fixed" else AdaptiveVerify(count)
+            return AdaptiveVerify(count, fixed_widths if policy == "fixed" else goodput_widths)
         case _:
             raise InputError("mode", mode, f"a target worker knows {', '.join(MODES)}")

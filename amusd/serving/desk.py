@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from math import ceil
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -18,8 +19,11 @@ from amusd.outputs import Chunk
 from amusd.params import SamplingParams
 from amusd.serving.logs import LOGGER, log
 from amusd.serving.metrics import ServerMetrics
+from amusd.wishes import NO_WISHES, Wishes
 
 IDENTITY_CHARACTERS_MAX: Final = 128
+RETRY_SECONDS_MAX: Final = 60
+_KEPT: Final = 0.9  # of what outputs took so far, with each one more
 Phase = Literal["starting", "ready", "draining"]
 
 
@@ -30,7 +34,7 @@ class Job:
     prompt: str | None
     tokens: list[int]
     params: SamplingParams
-    speculative: bool = True
+    wishes: Wishes = NO_WISHES
 
 
 class FrontDesk:
@@ -47,6 +51,7 @@ class FrontDesk:
         self._places = requests_max + queue_max
         self._coordinator: Coordinator | None = None
         self._admissions: dict[str, Admission] = {}
+        self._output_seconds = 0.0  # that an output is decoded, the later ones counting more
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -96,20 +101,16 @@ class FrontDesk:
 
         Raises:
             UnavailableError: nothing is taken now.
-            BusyError: there is no room in the queue.
-            InputError: a prompt cannot be decoded, or the identity is in use or no plain short text.
+            BusyError: there is no room in the queue; says when there may be.
+            InputError: a prompt cannot be decoded, there are more than are ever let in, or the identity is in
+                use or no plain short text.
         """
         try:
             coordinator = self.coordinator
             for job in jobs:
                 coordinator.check(job.tokens, job.params)
             identity = self._check_identity(identity)
-            more = sum(job.params.n for job in jobs)
-            if self.inside + more > self._places:
-                raise BusyError(
-                    f"{self.running} requests are decoded and {self.waiting} wait; {more} more would be"
-                    f" above {self._places}: try again later"
-                )
+            self._check_room(jobs)
         except AmusdError as error:
             self.metrics.on_refused(type(error).__name__)
             raise
@@ -136,6 +137,28 @@ class FrontDesk:
         del self._admissions[admission.identity]
         if not self._admissions:
             self._empty.set()
+
+    def on_finished(self, seconds: float) -> None:
+        """Called by admissions: an output took so long, without the wait for its place."""
+        earlier = self._output_seconds or seconds
+        self._output_seconds = _KEPT * earlier + (1.0 - _KEPT) * seconds
+
+    def _check_room(self, jobs: Sequence[Job]) -> None:
+        more = sum(job.params.n for job in jobs)
+        if more > self._places:
+            remedy = f"ask for less at a time: {self._places} outputs can run or wait here, all in all"
+            raise InputError("prompt" if len(jobs) > 1 else "n", f"{more} outputs", remedy)
+        lacking = self.inside + more - self._places
+        if lacking <= 0:
+            return
+        # Those that run end one by one, on average every so many seconds.
+        every_seconds = self._output_seconds / max(1, self.running)
+        retry_seconds = max(1, min(ceil(lacking * every_seconds), RETRY_SECONDS_MAX))
+        raise BusyError(
+            f"{self.running} requests are decoded and {self.waiting} wait; {more} more would be above"
+            f" {self._places}: try again in {retry_seconds} s",
+            retry_seconds,
+        )
 
     def _check_identity(self, identity: str) -> str:
         if not identity:
@@ -218,7 +241,7 @@ class Admission:
         job = self.jobs[index]
         progress = [_Progress() for _ in range(job.params.n)]
         try:
-            source = self._coordinator.stream(job.prompt, job.tokens, job.params, speculative=job.speculative)
+            source = self._coordinator.stream(job.prompt, job.tokens, job.params, job.wishes)
             async with aclosing(source) as chunks:
                 async for chunk in chunks:
                     self._observe(index, chunk, progress[chunk.index])
@@ -243,6 +266,7 @@ class Admission:
         self.unfinished -= 1
         seconds = now - self._arrived
         metrics.on_finished(output.finish_reason, seconds, output.metrics)
+        self._desk.on_finished(max(0.0, seconds - output.metrics.queue_seconds))
         log(
             "request finished",
             id=self.identity,
@@ -253,6 +277,7 @@ class Admission:
             output_tokens=len(output.token_ids),
             seconds=seconds,
             queue_seconds=output.metrics.queue_seconds,
+            **self.jobs[index].wishes.to_dict(),
             first_token_seconds=output.metrics.first_token_seconds,
             acceptance_rate=output.metrics.acceptance_rate,
             mean_acceptance_length=output.metrics.mean_acceptance_length,

@@ -63,8 +63,8 @@ async def answer_failure(request: Request, error: Exception) -> Response:
     """Registered for every kind of error."""
     status, body = failure(error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if isinstance(error, BusyError):
-        headers["Retry-After"] = "1"
+    if isinstance(error, BusyError) and error.retry_seconds is not None:
+        headers["Retry-After"] = str(error.retry_seconds)
     if isinstance(error, AccessError):
         headers["WWW-Authenticate"] = "Bearer"
     return Json(body, status, headers)

@@ -14,9 +14,11 @@ from amusd.serving.bodies import read_json, read_sampling
 from amusd.serving.desk import FrontDesk, Job
 from amusd.serving.intake import Intake
 from amusd.transport.outputs import chunk_to_wire, output_to_wire
-from amusd.transport.statuses import DETAILS_KEY, code_of, details_of
+from amusd.transport.statuses import code_of, trailer_of
+from amusd.wishes import Wishes
 
 SERVICE: Final = "amusd.rpc.v1.Inference"
+_OPTIONAL_WISHES: Final = ("speculative", "num_speculative_tokens", "deadline_seconds")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -99,8 +101,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         settings = read_json(request.sampling, "sampling") if request.sampling else {}
         if not isinstance(settings, dict):
             raise InputError("sampling", request.sampling, "give a JSON object of SamplingParams")
-        speculative = request.speculative if request.HasField("speculative") else True
-        return Job(prompt, tokens, read_sampling(settings), speculative)
+        wishes = {name: getattr(request, name) for name in _OPTIONAL_WISHES if request.HasField(name)}
+        return Job(prompt, tokens, read_sampling(settings), Wishes(**wishes, priority=request.priority))
 
     @asynccontextmanager
     async def _answering(self, context: Context, identity: str = "") -> AsyncIterator[None]:
@@ -109,7 +111,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
             check_key(dict(context.invocation_metadata() or ()).get("authorization"), self._keys)
             yield
         except AmusdError as error:
-            context.set_trailing_metadata(((DETAILS_KEY, details_of(error, identity)),))
+            context.set_trailing_metadata(trailer_of(error, identity))
             await context.abort(code_of(error), str(error))
 
 

@@ -175,12 +175,12 @@ class HttpFront:
 
     async def completions(self, request: Request) -> Response:
         """Continue one prompt or several."""
-        body, params = read_body(CompletionBody, await _read(request))
+        body, params, wishes = read_body(CompletionBody, await _read(request))
         self._check_model(body.model)
         jobs = []
         for prompt in _prompts(body.prompt):
             text, tokens = await self.intake.read(prompt)
-            jobs.append(Job(text, tokens, params, body.speculative is not False))
+            jobs.append(Job(text, tokens, params, wishes))
         echoed = tuple(self._text(job) for job in jobs) if body.echo else ()
         if body.echo and params.logprobs is not None:
             raise InputError("echo", True, "logprobs are those of the output: ask for prompt_logprobs too")
@@ -199,7 +199,7 @@ class HttpFront:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
         values = await _read(request)
-        body, params = read_body(ChatBody, values)
+        body, params, wishes = read_body(ChatBody, values)
         self._check_model(body.model)
         messages = [message.to_dict() for message in body.messages]
         tokens = await self.intake.read_messages(messages)
@@ -207,8 +207,7 @@ class HttpFront:
         answers = ChatAnswers(
             _identity(request), self.model, self._speculative_tokens, params.n, params.logprobs or 0
         )
-        jobs = [Job(None, tokens, params, body.speculative is not False)]
-        return await self._answer(request, answers, jobs, body)
+        return await self._answer(request, answers, [Job(None, tokens, params, wishes)], body)
 
     async def _answer(
         self, request: Request, answers: Answers, jobs: list[Job], body: CompletionBody | ChatBody

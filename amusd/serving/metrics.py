@@ -80,6 +80,7 @@ class ServerMetrics:
         self._between = self._histogram("inter_token_latency_seconds", "Between two tokens of a request.")
         self._whole = self._histogram("e2e_request_latency_seconds", "From arrival to the last token.")
         self._queued = self._histogram("request_queue_time_seconds", "From arrival to a place.")
+        self._preemptions = self._counter("num_preemptions", "Requests set aside because cells ran out.")
         spec = "spec_decode_num_"
         self._drafts = self._counter(spec + "drafts", "Passes of a request that verified drafts.")
         self._draft_tokens = self._counter(spec + "draft_tokens", "Draft tokens that were verified.")
@@ -164,6 +165,7 @@ class ServerMetrics:
         self._finished.labels(self._model, reason).inc()
         self._whole.labels(self._model).observe(seconds)
         self._queued.labels(self._model).observe(metrics.queue_seconds)
+        self._preemptions.labels(self._model).inc(metrics.preemptions)
         self._drafts.labels(self._model).inc(_first(metrics.depth_verified))
         self._draft_tokens.labels(self._model).inc(metrics.verified)
         self._accepted.labels(self._model).inc(metrics.accepted)

@@ -1,7 +1,8 @@
 """What OpenAI's clients send, read into jobs.
 
-The fields of the protocol are declared here. Sampling parameters are those of `SamplingParams`, whatever they
-are, checked there alone. A field that neither knows is refused by its name, unless it asks for nothing.
+The fields of the protocol are declared here. Sampling parameters are those of `SamplingParams` and wishes
+those of `Wishes`, whatever they are, checked there alone. A field that none knows is refused by its name,
+unless it asks for nothing.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from amusd.errors import InputError
 from amusd.params import SamplingParams
 from amusd.serving.bodies import read_sampling
+from amusd.wishes import Wishes
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -72,7 +74,6 @@ class _Body(_Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, max_length=128)
-    speculative: bool | None = Field(None, description="false decodes without drafts: the same text")
 
 
 # The first error of a list is enough: a hostile body could have millions.
@@ -117,22 +118,25 @@ class DetokenizeBody(_Strict):
     tokens: TokenIds
 
 
-def read_body(kind: type[Body], values: object) -> tuple[Body, SamplingParams]:
-    """The protocol's own fields, and the sampling parameters.
+def read_body(kind: type[Body], values: object) -> tuple[Body, SamplingParams, Wishes]:
+    """The protocol's own fields, the sampling parameters and the wishes.
 
     Raises:
         InputError: the body is no object, or a field is unknown or refused; it is named.
     """
     own: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
+    wishes: dict[str, Any] = {}
     for name, value in _object(values).items():
         if name in kind.model_fields:
             own[name] = value
         elif name in _SAMPLING:
             sampling[name] = value
+        elif name in Wishes.model_fields:
+            wishes[name] = value
         elif value is not None and not _asks_nothing(name, value):
             raise InputError(name, _short(value), "this field is not supported, or not with this value")
-    return read_plain_body(kind, own), read_sampling(sampling)
+    return read_plain_body(kind, own), read_sampling(sampling), Wishes.from_dict(wishes)
 
 
 Plain = TypeVar("Plain", bound=_Strict)
@@ -161,12 +165,12 @@ class _WithoutFunctions(GenerateJsonSchema):
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """JSON schema of a body for the OpenAPI description, sampling parameters included."""
+    """JSON schema of a body for the OpenAPI description, sampling parameters and wishes included."""
     schema = kind.model_json_schema()
     if issubclass(kind, _Body):
         sampling = SamplingParams.model_json_schema(schema_generator=_WithoutFunctions)
         found = {name: sampling["properties"][name] for name in sorted(_SAMPLING)}
-        schema["properties"] = found | schema["properties"]
+        schema["properties"] = found | Wishes.model_json_schema()["properties"] | schema["properties"]
     return schema
 
 

@@ -61,6 +61,10 @@ class CostCurve(BaseModel):
             self.points, lambda point: point.batch, batch, lambda group: _by_length(group, padded, length)
         )
 
+    def forward_ms(self, widths: Sequence[int], lengths: Sequence[int]) -> float:
+        """What a forward takes; rows of each request, and positions that each attends to."""
+        return self.ms(max(widths), len(widths), max(lengths))
+
     def scaled(self, factor: float) -> "CostCurve":
         """The same curve, every cost times `factor`."""
         points = [point.model_copy(update={"ms": point.ms * factor}) for point in self.points]

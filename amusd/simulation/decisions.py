@@ -5,16 +5,17 @@ worker, so that a change of a policy's interface is a change of this file.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from amusd.config import Mode, VerifyName
 from amusd.drafters.base import Candidates, Expansion
 from amusd.policies import choices, costs
 from amusd.policies.calibration import Calibration, Forecasts
 from amusd.policies.choices import Choice
-from amusd.policies.drafting import draft_policy
+from amusd.policies.drafting import BestFirstPolicy, draft_policy
 from amusd.policies.verifying import verify_policy
 from amusd.simulation.clock import MS_PER_SECOND
-from amusd.simulation.curves import CostCurve
+from amusd.simulation.roofline import Roofline
+from amusd.simulation.scenario import Curve, Scenario
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
 from amusd.speculation.messages import DrafterId, NodeId, RequestId
 from amusd.speculation.target import Guess, Limits, TargetEndpoint
@@ -23,23 +24,44 @@ from amusd.speculation.tree import TreeNode
 Choices = dict[RequestId, Choice]
 
 
+def _known_costs(curve: Curve, rows: int, requests: int) -> costs.CostCurve:
+    """What the policy believes in the beginning."""
+    known = {each: curve.ms(each) / MS_PER_SECOND for each in range(1, rows + 1)}
+    if not isinstance(curve, Roofline):
+        return costs.CostCurve(known, curve.rows_step)
+    knots = sorted(known)
+    while knots[-1] < rows * requests:
+        knots.append(2 * knots[-1])
+    seconds = [curve.ms(each) / MS_PER_SECOND for each in knots]
+    found = costs.CostCurve(dict(zip(knots, seconds, strict=True)), curve.rows_step, together=True)
+    found.resume(
+        {
+            "rows": knots,
+            "seconds": seconds,
+            "per_request": 0.0,
+            "per_cell": (curve.ms(1, 1) - curve.ms(1)) / MS_PER_SECOND,
+            "passes": 0,
+        }
+    )
+    return found
+
+
 class TargetDecisions:
     """What `TargetEngine` decides: when a pass starts and what it verifies.
 
-    Args:
-        curve: of a pass; the policy starts with what it says, as it does with what a start-up measures.
+    The policy starts with what the curve of a pass says, as it does with what a start-up measures.
     """
 
-    def __init__(self, mode: Mode, verify: VerifyName, num_speculative_tokens: int, curve: CostCurve) -> None:
-        self.limits = (
-            Limits() if mode == "alone" else Limits(window=draft_policy(mode, num_speculative_tokens).window)
-        )
-        self._choose = choices.CHOOSERS[verify]
-        self._policy = verify_policy(mode, num_speculative_tokens)
-        self._policy.costs = costs.CostCurve(
-            {rows: curve.ms(rows) / MS_PER_SECOND for rows in range(1, num_speculative_tokens + 2)},
-            curve.rows_step,
-        )
+    def __init__(self, scenario: Scenario) -> None:
+        mode, count = scenario.mode, scenario.num_speculative_tokens
+        self.limits = Limits()
+        if mode != "alone":
+            window = draft_policy(mode, count).window
+            total = max(self.limits.nodes_total_max, 2 * window * scenario.requests)
+            self.limits = Limits(window=window, nodes_total_max=total)
+        self._choose = choices.CHOOSERS[scenario.verify]
+        self._policy = verify_policy(mode, count, scenario.policy)
+        self._policy.costs = _known_costs(scenario.target.curve, count + 1, scenario.requests)
         self._calibrations: dict[DrafterId, Calibration] = {}
         self._choices: Choices | None = None  # until something changes them
 
@@ -83,7 +105,8 @@ class TargetDecisions:
     ) -> None:
         """A pass ended; how many nodes of each request it verified and accepted."""
         self.changed()
-        self._policy.costs.observe(len(verified), max(verified.values()) + 1, end - start)
+        known = self._policy.costs
+        known.observe_rows(known.rows([1 + count for count in verified.values()]), len(verified), end - start)
         self._policy.on_pass(verified, accepted, end)
 
     def forget(self, request: RequestId) -> None:
@@ -111,8 +134,11 @@ class TargetDecisions:
 class DraftDecisions:
     """What `DraftEngine` decides: which nodes it expands next, and which candidates it hangs below them."""
 
-    def __init__(self, mode: Mode, num_speculative_tokens: int) -> None:
-        self._policy = draft_policy(mode, num_speculative_tokens)
+    def __init__(self, scenario: Scenario) -> None:
+        self._policy = draft_policy(scenario.mode, scenario.num_speculative_tokens)
+        rows_max = scenario.drafters.rows_max
+        if rows_max is not None and isinstance(self._policy, BestFirstPolicy):
+            self._policy = replace(self._policy, rows_max=rows_max)
         self._forecasts = Forecasts()
 
     @property

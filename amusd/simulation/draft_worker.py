@@ -52,6 +52,8 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         """Take one event."""
         self._idle = False
         match event:
+            case Opened(ready=True):
+                self._prefilled(event, self.clock.now_seconds)
             case Opened():
                 self.occupy(
                     "prefill", self.costs.prefill_ms, partial(self._prefilled, event), request=event.request
@@ -85,14 +87,15 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         self.endpoint.on_open(opened.request, opened.tokens, opened.length_max)
 
     def _start_step(self, choices: list[Expansion]) -> None:
-        by_request: dict[int, int] = {}
+        widths: dict[int, int] = {}
+        lengths: dict[int, int] = {}
         for choice in choices:
-            by_request[choice.request] = by_request.get(choice.request, 0) + 1
-        length = max(choice.position for choice in choices)
+            widths[choice.request] = widths.get(choice.request, 0) + 1
+            lengths[choice.request] = max(choice.position, lengths.get(choice.request, 0))
         nodes: list[tuple[int, int]] = []  # filled when the step ends, and noted with it
         self.occupy(
             "draft",
-            self.forward_ms(max(by_request.values()), len(by_request), length),
+            self.forward_ms([*widths.values()], [*lengths.values()]),
             lambda _: self._end_step(choices, self._law.expand(choices), nodes),
             rows=len(choices),
             nodes=nodes,

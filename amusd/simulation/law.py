@@ -5,6 +5,7 @@ Laws:
 - Each position of the text has a confidence, drawn from a distribution around `rate`: the chance that the
   first candidate there is the target's token. Neighbours share it with probability `persistence`, so hard
   stretches exist. It belongs to the text: all drafters find the same places hard.
+- Requests of several kinds take turns; a kind moves the log odds of the rate.
 - If the candidates before it missed, the candidate of rank r + 1 hits with `runners_up[r - 1]`, but none is
   likelier than the one ranked before it.
 - A drafter reports the confidence with its log odds times `sharpness` plus `bias`, and gives scores as if
@@ -38,6 +39,8 @@ class Acceptance(BaseModel):
     Attributes:
         source: where they come from.
         rate: mean chance that the first candidate is the target's token.
+        mix: kinds of requests, easy and hard, which take turns: what is added to the log odds of `rate`;
+            none: all are alike.
         spread: how much that chance differs between positions: its variance over that of a coin.
         persistence: chance that a position has the confidence of the one before it.
         runners_up: chance that each further candidate hits if those before it missed.
@@ -49,11 +52,19 @@ class Acceptance(BaseModel):
 
     source: Text
     rate: Share
+    mix: list[float] = []
     spread: Share = 0.0
     persistence: float = Field(0.0, ge=0, lt=1)
     runners_up: list[Share] = []
     sharpness: float = Field(1.0, gt=0)
     bias: float = 0.0
+
+    def rate_of(self, request: RequestId) -> float:
+        """The mean chance in one request."""
+        if not self.mix:
+            return self.rate
+        odds = self.rate * math.exp(self.mix[request % len(self.mix)])
+        return odds / (odds + 1 - self.rate)
 
 
 class AcceptanceLaw:
@@ -98,7 +109,7 @@ class AcceptanceLaw:
         else:
             place = (request, wrong_at, self._path_key(request, wrong_at, path[wrong_at - start :]))
             law = self._parameters
-            confidence = draw_beta(law.rate, law.spread, self._seed, _CONFIDENCE, *place)
+            confidence = draw_beta(law.rate_of(request), law.spread, self._seed, _CONFIDENCE, *place)
             truth, hit = None, None
         scores = self._chances(self._reported(confidence), count)
         tokens = self._tokens(place, count, truth, hit)
@@ -113,12 +124,13 @@ class AcceptanceLaw:
     def _confidence(self, request: RequestId, position: int) -> float:
         known = self._confidences.setdefault(request, [])
         law = self._parameters
+        rate = law.rate_of(request)
         while len(known) <= position:
             place = len(known)
             if known and draw(self._seed, _KEEP, request, place) < law.persistence:
                 known.append(known[-1])
             else:
-                known.append(draw_beta(law.rate, law.spread, self._seed, _CONFIDENCE, request, place, -1))
+                known.append(draw_beta(rate, law.spread, self._seed, _CONFIDENCE, request, place, -1))
         return known[position]
 
     def _chances(self, confidence: float, count: int) -> list[float]:

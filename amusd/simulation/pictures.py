@@ -29,7 +29,7 @@ def draw_sweep(path: Path, title: str, axes: Sequence[Axis], points: Sequence[Po
     Raises:
         AmusdError: matplotlib is not installed.
     """
-    figure, plot = _figure(8, 4.8)
+    figure, [plot] = figure_of(8, 4.8)
     x_axis, *others = axes
     positions, is_numeric = _positions(x_axis)
     lines = others[0].values if others else (None,)
@@ -71,7 +71,7 @@ def draw_timeline(path: Path, title: str, tracks: Sequence[Track], start_ms: flo
         AmusdError: matplotlib is not installed.
     """
     *drafters, target = tracks
-    figure, plot = _figure(11, 1.6 + 0.7 * len(tracks))
+    figure, [plot] = figure_of(11, 1.6 + 0.7 * len(tracks))
     for row, track in enumerate(drafters):
         _bars(plot, row, track.slices("draft"), _USELESS)
         _bars(plot, row, committed_drafts(track), _USEFUL)
@@ -101,16 +101,22 @@ def draw_timeline(path: Path, title: str, tracks: Sequence[Track], start_ms: flo
     figure.savefig(path)
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+def figure_of(width: float, height: float, columns: int = 1) -> "tuple[Figure, list[Axes]]":
+    """A figure of so many inches, and its plots beside each other.
+
+    Raises:
+        AmusdError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise AmusdError("pictures need matplotlib: pip install 'amusd[bench]'") from None
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    plot = figure.add_subplot()
-    plot.spines[["top", "right"]].set_visible(False)
-    plot.tick_params(colors=_INK, labelsize=9)
-    return figure, plot
+    plots = [*figure.subplots(1, columns, squeeze=False)[0]]
+    for plot in plots:
+        plot.spines[["top", "right"]].set_visible(False)
+        plot.tick_params(colors=_INK, labelsize=9)
+    return figure, plots
 
 
 def _positions(axis: Axis) -> tuple[list[float], bool]:

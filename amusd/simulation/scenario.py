@@ -4,21 +4,42 @@ An unknown key, a missing one or a value that cannot be is an `InputError` that 
 `drafters.acceptance.rate`; the same paths are what `with_value` and the command line's options take.
 """
 
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, VerifyName
+from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, PolicyName, VerifyName
 from amusd.errors import InputError
+from amusd.simulation.arrivals import Arrivals
 from amusd.simulation.curves import CostCurve, Text
 from amusd.simulation.law import Acceptance, Share
+from amusd.simulation.roofline import Roofline
 
 DRAFTERS_MAX = 8  # as many as a target lets attach (amusd.speculation.attachment.Limits)
+REQUESTS_MAX = 256
 _CURVES = (("target", "curve"), ("drafters", "curve"))
+_POINTS, _ROOFLINE = "<points>", "<roofline>"  # which of the two forms a curve has; no part of a key's path
+
+
+def _form(value: Any) -> str:
+    names = value if isinstance(value, dict) else type(value).model_fields
+    return _ROOFLINE if "weights_g" in names else _POINTS
+
+
+Curve = Annotated[
+    Annotated[CostCurve, Tag(_POINTS)] | Annotated[Roofline, Tag(_ROOFLINE)], Discriminator(_form)
+]
+"""Milliseconds of a forward: measured points, or figures of the device and the model."""
+
+Requests = Annotated[int, Field(ge=1, le=REQUESTS_MAX)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class _Strict(BaseModel):
@@ -34,7 +55,7 @@ class Target(_Strict):
         overhead_ms: of the host before each pass, in which the device rests.
     """
 
-    curve: CostCurve
+    curve: Curve
     prefill_ms: float = Field(0.0, ge=0)
     overhead_ms: float = Field(0.0, ge=0)
 
@@ -48,15 +69,17 @@ class Drafters(_Strict):
         cost_ratio: c, a one-node step over a one-row pass; scales the curve. None leaves it as it is.
         acceptance: the law of their guesses.
         agreement: chance that two of them guess alike at a place; 1 for copies of one model.
+        rows_max: nodes that a step of `async` expands, over all requests; None: as many as the policy says.
     """
 
     count: int = Field(1, ge=1, le=DRAFTERS_MAX)
-    curve: CostCurve
+    curve: Curve
     cost_ratio: float | None = Field(None, gt=0)
     prefill_ms: float = Field(0.0, ge=0)
     overhead_ms: float = Field(0.0, ge=0)
     acceptance: Acceptance
     agreement: Share = 1.0
+    rows_max: int | None = Field(None, ge=1)
 
 
 class Network(_Strict):
@@ -72,31 +95,65 @@ class Network(_Strict):
     bandwidth_mbit: float | None = Field(None, gt=0)
 
 
+class Load(_Strict):
+    """What `amusd simulate --load` offers.
+
+    Attributes:
+        ways: of drafting a fixed number of tokens: in turns, or `async` with the policy `fixed`.
+        ks: these numbers.
+        batches: of so many requests that are decoded all the time.
+        batch_tokens: that each request of a batch writes while it is measured.
+        tokens_min: that all of them write together at least.
+        loads: of requests that arrive by themselves: how many, over what the target alone bears.
+        arrivals: as in `amusd bench --load`.
+        requests: that arrive in a run at the highest load.
+        output_tokens: of each of these: from half of it to the whole.
+        max_requests: decoded at a time; further ones wait.
+        prefill_elsewhere: other devices prefill their prompts and hand the cells over; else the target does
+            it between passes. In a batch all prompts are there from the beginning.
+    """
+
+    ways: list[Literal["sync", "fixed"]] = Field(["sync"], min_length=1)
+    ks: list[Annotated[int, Field(ge=1, le=SPECULATIVE_TOKENS_MAX)]] = Field([1, 3, 5, 7], min_length=1)
+    batches: list[Requests] = Field([1, 2, 4, 8, 16, 32, 64, 128, 256], min_length=1)
+    batch_tokens: Annotated[int, Field(ge=1)] = 12
+    tokens_min: Annotated[int, Field(ge=2)] = 1200
+    loads: list[Positive] = Field([0.1, 0.3, 0.6, 0.9, 1.2], min_length=1)
+    arrivals: Arrivals = "poisson"
+    requests: Annotated[int, Field(ge=2)] = 320
+    output_tokens: Annotated[int, Field(ge=2)] = 48
+    max_requests: Requests = 128
+    prefill_elsewhere: bool = False
+
+
 class Scenario(_Strict):
     """Everything that a run is a function of.
 
     Attributes:
-        mode, verify: as in `EngineConfig`; so is `num_speculative_tokens`, K.
+        mode, policy, verify: as in `EngineConfig`; so is `num_speculative_tokens`, K.
         seed: of the text and of all guesses.
         requests: opened at the same time.
         prompt_tokens, output_tokens: of each request.
+        load: for `--load`, which takes mode, policy, K, requests and lengths from there.
     """
 
     name: Text
     description: Text
     mode: Mode = "async"
+    policy: PolicyName = "goodput"
     verify: VerifyName = "chain"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     seed: int = Field(0, ge=0, lt=2**62)
-    requests: int = Field(1, ge=1, le=256)
+    requests: Requests = 1
     prompt_tokens: int = Field(128, ge=1)
     output_tokens: int = Field(400, ge=2)
     target: Target
     drafters: Drafters
     network: Network
+    load: Load = Field(default_factory=lambda: Load.model_validate({}))
 
     @property
-    def draft_curve(self) -> CostCurve:
+    def draft_curve(self) -> Curve:
         """The drafters' curve, scaled to the cost ratio if one is given."""
         curve, ratio = self.drafters.curve, self.drafters.cost_ratio
         return curve if ratio is None else curve.scaled(ratio * self.target.curve.ms(1) / curve.ms(1))
@@ -110,17 +167,22 @@ class Scenario(_Strict):
         Raises:
             InputError: there is no such value, or it cannot be this one.
         """
+        return self.with_values({path: value})
+
+    def with_values(self, changes: Mapping[str, Any]) -> "Scenario":
+        """The scenario with some values changed, each as by `with_value`."""
         values = self.model_dump()
-        place = values
-        *parents, last = path.split(".")
-        for name in parents:
-            inner = place.get(name)
-            if not isinstance(inner, dict):
+        for path, value in changes.items():
+            place = values
+            *parents, last = path.split(".")
+            for name in parents:
+                inner = place.get(name)
+                if not isinstance(inner, dict):
+                    raise _unknown(Scenario, path, value)
+                place = inner
+            if last not in place:
                 raise _unknown(Scenario, path, value)
-            place = inner
-        if last not in place:
-            raise _unknown(Scenario, path, value)
-        place[last] = value
+            place[last] = value
         return _validate(values)
 
 
@@ -134,21 +196,22 @@ def load_scenario(name: str) -> Scenario:
     """Read a scenario.
 
     Args:
-        name: of a shipped one, or a path to a YAML or JSON file. Where a curve is wanted, a file may name
-            another one that holds it, relative to itself.
+        name: of a shipped one, or a path to a YAML or JSON file. Where a curve is wanted, it may name
+            another file that holds it, relative to itself.
 
     Raises:
         InputError: there is no such scenario, or something in it cannot be.
     """
+    folder: Path | Traversable
     if name in shipped_scenarios():
-        text = (resources.files("amusd.simulation") / "scenarios" / f"{name}.yaml").read_text("utf-8")
-        return _validate(_parse(text, "--scenario", name))
-    path = Path(name)
-    values = _read(path, "--scenario")
+        folder, file = resources.files("amusd.simulation") / "scenarios", f"{name}.yaml"
+    else:
+        folder, file = Path(name).parent, Path(name).name
+    values = _read(folder / file, "--scenario")
     for side, field in _CURVES:
         inner = values.get(side)
         if isinstance(inner, dict) and isinstance(inner.get(field), str):
-            inner[field] = _read(path.parent / inner[field], f"{side}.{field}")
+            inner[field] = _read(folder / inner[field], f"{side}.{field}")
     return _validate(values)
 
 
@@ -157,7 +220,7 @@ def parse_value(text: str) -> Any:
     return yaml.safe_load(text)
 
 
-def _read(path: Path, field: str) -> dict[str, Any]:
+def _read(path: Path | Traversable, field: str) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -182,7 +245,7 @@ def _validate(values: dict[str, Any]) -> Scenario:
         return Scenario(**values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in problem["loc"])
+        path = ".".join(str(part) for part in problem["loc"] if part not in (_POINTS, _ROOFLINE))
         if problem["type"] == "extra_forbidden":
             raise _unknown(Scenario, path, problem["input"]) from None
         if problem["type"] == "missing":
@@ -207,9 +270,18 @@ def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every key of a model, by its path."""
     found = []
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            found += _paths(inner, f"{prefix}{name}.")
-        else:
+        inner = [*_models(field.annotation)]
+        for each in inner:
+            found += [path for path in _paths(each, f"{prefix}{name}.") if path not in found]
+        if not inner:
             found.append(f"{prefix}{name}")
     return found
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation names by themselves, not in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union, UnionType):
+        for inner in get_args(annotation):
+            yield from _models(inner)

@@ -26,11 +26,13 @@ class Opened:
 
     Attributes:
         length_max: prompt and output together, at which it ends.
+        ready: its prompt is in the cells already.
     """
 
     request: RequestId
     tokens: tuple[int, ...]
     length_max: int
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,9 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         """Take one event."""
         self._decisions.changed()
         match event:
-            case Opened(request, tokens, length_max):
+            case Opened(request, tokens, length_max, ready):
                 if self.endpoint.on_open(request, tokens, len(tokens), length_max, frozenset()):
-                    self._prefilling.append(request)
+                    (self._decoding if ready else self._prefilling).append(request)
             case DrafterSaid(drafter, message, at):
                 self._hear(drafter, message, at)
             case LinkReady():
@@ -156,12 +158,12 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
 
     def _pass_ms(self, chosen: Choices) -> float:
         """What the pass takes: a batch row per request, or per path of its choice."""
-        if self._apart:
-            rows = [len(path) for choice in chosen.values() for path in choice.chains() or [[]]]
-        else:
-            rows = [len(choice.nodes) for choice in chosen.values()]
-        length = max(self.endpoint.log(request).length for request in chosen)
-        return self.forward_ms(1 + max(rows), len(rows), length)
+        widths, lengths = [], []
+        for request, choice in chosen.items():
+            rows = [len(path) for path in choice.chains() or [[]]] if self._apart else [len(choice.nodes)]
+            widths += [1 + count for count in rows]
+            lengths += [self.endpoint.log(request).length] * len(rows)
+        return self.forward_ms(widths, lengths)
 
     def _end_pass(self, chosen: Choices, start: float) -> None:
         end = self.clock.now_seconds

@@ -5,14 +5,14 @@ from all three. Here the same loop is driven by the clock, and a forward is time
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from amusd.simulation.clock import NS_PER_SECOND, Clock, ns_from_ms
-from amusd.simulation.curves import CostCurve
 from amusd.simulation.draws import draw_factor
+from amusd.simulation.scenario import Curve
 from amusd.tracing import Event
 
 E = TypeVar("E")
@@ -33,7 +33,7 @@ class Costs:
         worker: which worker it is, so that no two jitter alike.
     """
 
-    curve: CostCurve
+    curve: Curve
     prefill_ms: float
     overhead_ms: float
     seed: int
@@ -65,12 +65,17 @@ class Worker(Generic[E]):
         """Note an instant."""
         self.events.append(Event(name, self.clock.now_ns, self.clock.now_ns, arguments))
 
-    def forward_ms(self, rows: int, batch: int, length: int) -> float:
-        """What the next forward takes, jitter included."""
+    def forward_ms(self, widths: Sequence[int], lengths: Sequence[int]) -> float:
+        """What the next forward takes, jitter included.
+
+        Args:
+            widths: rows of each request.
+            lengths: positions that each request attends to.
+        """
         self._forward_count += 1
         costs = self.costs
         factor = draw_factor(costs.curve.jitter, costs.seed, _JITTER, costs.worker, self._forward_count)
-        return factor * costs.curve.ms(rows, batch, length)
+        return factor * costs.curve.forward_ms(widths, lengths)
 
     def occupy(self, name: str, ms: float, then: Callable[[float], None], **arguments: Any) -> None:
         """Be busy for a while, after the host's overhead.

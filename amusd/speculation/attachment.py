@@ -54,7 +54,7 @@ class Lane:
 
     Attributes:
         cursor: how much of the log was handed out.
-        known: whether the drafter is known to have the request open (its hello said so).
+        known: whether the drafter is known to have the request open (its hello or a Have said so).
         attached: whether Attached was handed out on this link.
         first_id: the lowest id seen, or None before any; `last_id` is the highest.
         live: aliases of live nodes.

@@ -8,11 +8,13 @@ Laws:
 - Ids grow strictly over the whole life of an incarnation, and a child's id is above its parent's, so
   that id order sends parents first. Every live node is proposed once per attachment.
 - The target's word wins: `Attached` truncates the log; a gap is answered with `Have`, never guessed over.
-- The target may speak of a request before the coordinator opens it here: its id is remembered until
-  the target closes it, its tokens are asked for again on open.
+- The target may speak of a request before the coordinator opens it here, if ever: its id is remembered until
+  the target closes it. Once a request is open here and attached, the target is told what is here, and sends
+  commits from then on.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 from amusd.errors import ProtocolError
 from amusd.speculation.draft_request import DraftRequest, LogChange
@@ -34,9 +36,19 @@ __all__ = ["DrafterEndpoint", "LogChange"]
 
 
 class DrafterEndpoint:
-    """The drafter's half of the protocol; owned by one thread."""
+    """The drafter's half of the protocol; owned by one thread.
 
-    def __init__(self, incarnation: int, window: int = 64, frame_nodes_max: int = 512) -> None:
+    Args:
+        ids: of nodes, ascending; endpoints of one incarnation share them.
+    """
+
+    def __init__(
+        self,
+        incarnation: int,
+        window: int = 64,
+        frame_nodes_max: int = 512,
+        ids: Iterator[int] | None = None,
+    ) -> None:
         if window < 1 or frame_nodes_max < 1:
             raise ValueError(f"window {window} and frame_nodes_max {frame_nodes_max} must be at least 1")
         self.incarnation = incarnation
@@ -45,7 +57,7 @@ class DrafterEndpoint:
         self._requests: dict[RequestId, DraftRequest] = {}
         self._early: set[RequestId] = set()
         self._linked = False
-        self._next_id = 0
+        self._ids = itertools.count() if ids is None else ids
 
     # What the coordinator and the link say.
 
@@ -88,8 +100,8 @@ class DrafterEndpoint:
             return None
         state.attached = True
         state.resend()
-        state.must_have = message.start > state.log.length
-        if state.must_have:
+        state.must_have = True
+        if message.start > state.log.length:
             return LogChange(request, length=state.log.length)
         return state.obey(message)
 
@@ -185,8 +197,7 @@ class DrafterEndpoint:
                 continue
             if not 0 < score <= 1:
                 raise ValueError(f"score {score} of token {token} is outside (0, 1]")
-            grown.append(state.add(NodeId(self._next_id), node, token, score))
-            self._next_id += 1
+            grown.append(state.add(NodeId(next(self._ids)), node, token, score))
         return grown
 
     def outgoing(self) -> list[Propose | Have]:

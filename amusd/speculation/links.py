@@ -4,7 +4,8 @@ Laws:
 
 - A drafter takes part in a request from `Attached` to `Close` on its link; a frame for a request that
   ended is answered with `Close`, one for a request it was never attached to is a protocol error.
-- Hand-outs are cursors into the log, never queues.
+- Hand-outs are cursors into the log, never queues. A drafter that has not spoken of a request, for the
+  coordinator gave it to others, hears that it is there and that it is over, and nothing between.
 - A drafter that detaches takes its aliases; then nodes that nobody else proposed go.
 - Whatever a drafter does, it holds a bounded number of nodes here, and no other drafter notices.
 """
@@ -64,6 +65,14 @@ class Links:
     def drafters(self) -> list[DrafterId]:
         """Return who is attached."""
         return list(self._links)
+
+    def drafting(self) -> list[DrafterId]:
+        """Return who has spoken of some request that goes on."""
+        return [
+            drafter
+            for drafter, link in self._links.items()
+            if any(lane.known for lane in link.lanes.values())
+        ]
 
     def attach(self, drafter: DrafterId, hello: Hello) -> DrafterId | None:
         """Start a link and forget what an older one said; returns the older one of the same incarnation."""
@@ -174,7 +183,7 @@ class Links:
             raise ProtocolError(
                 f"drafter {drafter} claims {have.length} tokens of request {have.request}, there are {length}"
             )
-        lane.cursor = have.length
+        lane.cursor, lane.known = have.length, True
 
     def source(self, drafter: DrafterId) -> int:
         """Return under which number a drafter is credited: its incarnation, of a lookup its own id."""
@@ -182,19 +191,22 @@ class Links:
         return drafter if link is None else link.incarnation
 
     def messages(self, drafter: DrafterId) -> list[Attached | Commit | Close]:
-        """Hand out what is newest: per request one Attached or Commit, then a Close at its end."""
+        """Hand out what is newest: per request one Attached or Commit, then a Close at its end.
+
+        A drafter that opens a request later says what it has, and gets one commit from there.
+        """
         link = self._link(drafter)
         messages: list[Attached | Commit | Close] = [Close(request) for request in sorted(link.closes)]
         link.closes.clear()
         for request, lane in list(link.lanes.items()):
             state = self._requests[request]
             over = state.log.final is not None
-            if lane.attached and (lane.cursor < state.log.length or over):
+            if lane.attached and lane.known and (lane.cursor < state.log.length or over):
                 messages.append(state.commit_from(request, self._incarnation, lane.cursor))
+                lane.cursor = state.log.length
             elif not lane.attached and not over:
                 messages.append(Attached(request, lane.cursor, state.log.since(lane.cursor)))
-                lane.attached = True
-            lane.cursor = state.log.length
+                lane.attached, lane.cursor = True, state.log.length
             if over:
                 messages.append(Close(request))
                 del link.lanes[request]

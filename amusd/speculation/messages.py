@@ -137,6 +137,13 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a node has to be worth to a pass, as the chance that the target gets there; advice, no law."""
+
+    reach: float
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """The request is over for this drafter: forget it."""
 

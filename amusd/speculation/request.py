@@ -44,18 +44,26 @@ class TargetRequest:
         origins: [log length] of each token; what another incarnation wrote, and the prompt, count as its own.
         length_max: the length, prompt included, at which the request ends.
         speculative: whether anybody may guess for it.
+        num_speculative_tokens: most draft tokens of it in one pass; None: as many as there is room for.
         feed_cursor: how much of the log the coordinator was handed.
         feed_done: whether it was handed the end as well.
     """
 
     def __init__(
-        self, tokens: Sequence[int], length_max: int, end_tokens: frozenset[int], *, speculative: bool = True
+        self,
+        tokens: Sequence[int],
+        length_max: int,
+        end_tokens: frozenset[int],
+        *,
+        speculative: bool = True,
+        num_speculative_tokens: int | None = None,
     ) -> None:
         self.log = CommitLog(tokens)
         self.tree = SpeculationTree(self.log.length, self.log.last)
         self.origins: list[Origin] = ["own"] * self.log.length
         self.length_max = length_max
         self.speculative = speculative
+        self.num_speculative_tokens = num_speculative_tokens
         self.end_tokens = end_tokens
         self.feed_cursor = self.log.length
         self.feed_done = False
@@ -63,8 +71,9 @@ class TargetRequest:
 
     @property
     def room(self) -> int:
-        """How many draft tokens in a row can be of use, if any: a pass adds one token of its own."""
-        return max(0, self.length_max - 1 - self.log.length) if self.speculative else 0
+        """How many draft tokens the next pass may verify, if any: it adds one token of its own."""
+        room = max(0, self.length_max - 1 - self.log.length) if self.speculative else 0
+        return room if self.num_speculative_tokens is None else min(room, self.num_speculative_tokens)
 
     def end_at_open(self, prompt_length: int) -> Final | None:
         """Return why a request that was just opened is over already, or None."""

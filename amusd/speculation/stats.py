@@ -49,6 +49,7 @@ class RequestStats:
         drafted: nodes received from drafters.
         stale_nodes: nodes that were stale when they arrived.
         dropped_nodes: nodes taken into the tree that a commit dropped, verified or not.
+        preemptions: times that the request was set aside because cells ran out.
         depth_verified: nodes verified whose parent was accepted, by depth below the root, the first child's
             first.
         depth_accepted: those of them that were accepted.
@@ -68,6 +69,7 @@ class RequestStats:
     drafted: int = 0
     stale_nodes: int = 0
     dropped_nodes: int = 0
+    preemptions: int = 0
     depth_verified: list[int] = field(default_factory=lambda: [0] * DEPTHS)
     depth_accepted: list[int] = field(default_factory=lambda: [0] * DEPTHS)
     rank_seen: list[int] = field(default_factory=lambda: [0] * RANKS)

@@ -79,6 +79,7 @@ class TargetEndpoint:
         end_tokens: frozenset[int],
         *,
         speculative: bool = True,
+        num_speculative_tokens: int | None = None,
     ) -> bool:
         """Open a request at prompt plus delivered tokens; returns whether it is new and wants a prefill.
 
@@ -89,6 +90,7 @@ class TargetEndpoint:
             length_max: the length, prompt included, at which the request ends.
             end_tokens: tokens that end it; the end token is committed.
             speculative: False: no drafter takes part in it, and no guess is of use.
+            num_speculative_tokens: most draft tokens that one pass verifies; None: as many as there are.
 
         Raises:
             ProtocolError: the tokens contradict the log, or no token can come.
@@ -102,7 +104,11 @@ class TargetEndpoint:
         if not 1 <= prompt_length <= len(tokens):
             raise ProtocolError(f"coordinator: a prompt of {prompt_length} among {len(tokens)} tokens")
         opened = self._requests[request] = TargetRequest(
-            tokens, length_max, end_tokens, speculative=speculative
+            tokens,
+            length_max,
+            end_tokens,
+            speculative=speculative,
+            num_speculative_tokens=num_speculative_tokens,
         )
         self._links.open(request, again=self._ended.pop(request, None) is not None)
         final = opened.end_at_open(prompt_length)
@@ -214,6 +220,10 @@ class TargetEndpoint:
     def drafters(self) -> list[DrafterId]:
         """Return the attached drafters."""
         return self._links.drafters()
+
+    def drafting(self) -> list[DrafterId]:
+        """Return the attached drafters that have spoken of some request that goes on; all while none has."""
+        return self._links.drafting() or self._links.drafters()
 
     def log(self, request: RequestId) -> CommitLog:
         """Return a request's log; read it only."""

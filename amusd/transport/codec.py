@@ -9,6 +9,7 @@ Laws: ``decode(encode(message)) == message``, but for those steps, the last of w
 malformed payload raises ProtocolError naming the side that sent it, never a decoder's own exception.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -29,6 +30,7 @@ from amusd.speculation.messages import (
     Hello,
     Node,
     NodeId,
+    Price,
     Propose,
     RequestId,
     score_level,
@@ -41,7 +43,7 @@ COLUMN_VALUES_MAX = 1 << 20  # of one column; a frame is bounded by the gRPC mes
 _DRAW_COLUMNS = 7  # of a frame of proposals, where a rule drew siblings from a law that it sends
 
 DrafterMessage = Hello | Propose | Have
-TargetMessage = Attached | Commit | Close
+TargetMessage = Attached | Commit | Close | Price
 
 
 def pack(value: object, *, single_floats: bool = False) -> bytes:
@@ -211,19 +213,25 @@ def encode_target(messages: Sequence[TargetMessage]) -> target_pb2.TargetFrame:
                 frame.closed.add(request=message.request)
             case Commit():
                 commits.append(message)
+            case Price():
+                frame.price = message.reach
     if commits:
         frame.commits.columns = encode_commits(commits)
     return frame
 
 
 def decode_target(frame: target_pb2.TargetFrame) -> list[TargetMessage]:
-    """The messages of one frame from the target: Attached, then Commit, then Close."""
+    """The messages of one frame from the target: Attached, then Commit, then Close, then Price."""
     messages: list[TargetMessage] = [
         Attached(RequestId(a.request), a.start, tuple(a.tokens)) for a in frame.attached
     ]
     if frame.HasField("commits"):
         messages.extend(decode_commits(frame.commits.columns))
     messages.extend(Close(RequestId(c.request)) for c in frame.closed)
+    if frame.HasField("price"):
+        if not 0.0 <= frame.price < math.inf:
+            raise ProtocolError(f"the target asks a price of {frame.price}, which is no chance")
+        messages.append(Price(frame.price))
     return messages
 
 

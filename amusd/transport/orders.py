@@ -19,6 +19,11 @@ def order_from_wire(message: common_pb2.Open) -> Order:
         sample_index=message.sample_index,
         params=SamplingParams.from_dict(decode_map(message.sampling, "coordinator")),
         speculative=message.speculative,
+        num_speculative_tokens=(
+            message.num_speculative_tokens if message.HasField("num_speculative_tokens") else None
+        ),
+        priority=message.priority,
+        deadline_seconds=message.deadline_seconds if message.HasField("deadline_seconds") else None,
     )
 
 
@@ -34,4 +39,7 @@ def order_to_wire(order: Order) -> common_pb2.Open:
         sample_index=order.sample_index,
         sampling=encode_map(order.params.to_dict()),
         speculative=order.speculative,
+        num_speculative_tokens=order.num_speculative_tokens,
+        priority=order.priority,
+        deadline_seconds=order.deadline_seconds,
     )

@@ -1,13 +1,15 @@
 """Errors as gRPC statuses with details, and back: a client raises what the server raised.
 
 The details are a `google.rpc.Status` in the trailing metadata (google.aip.dev/193): `BadRequest` for the
-field of an `InputError`, `ErrorInfo` for the kind of any.
+field of an `InputError`, `RetryInfo` for when a `BusyError` may be over, `ErrorInfo` for the kind of any.
+When to try again stands beside it too, where gRPC itself reads it when it sends a call again.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from amusd.errors import (
@@ -23,6 +25,7 @@ from amusd.errors import (
 )
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 DOMAIN: Final = "amusd"
 
 # The most special first: the first kind that an error is of is the one it is sent as.
@@ -45,7 +48,7 @@ def code_of(error: AmusdError) -> grpc.StatusCode:
 
 
 def details_of(error: AmusdError, request_id: str) -> bytes:
-    """The trailing metadata of an error."""
+    """The details of an error, as they are sent."""
     kind = next((kind.__name__ for kind, _ in _CODES if isinstance(error, kind)), "AmusdError")
     info = error_details_pb2.ErrorInfo(reason=kind, domain=DOMAIN)
     details: list[object] = [info, error_details_pb2.RequestInfo(request_id=request_id)]
@@ -53,10 +56,21 @@ def details_of(error: AmusdError, request_id: str) -> bytes:
         info.metadata["value"] = str(error.value)
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.remedy)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, BusyError) and error.retry_seconds is not None:
+        delay = Duration(seconds=error.retry_seconds)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     status = status_pb2.Status(code=code_of(error).value[0], message=str(error))
     for detail in details:
         status.details.add().Pack(detail)
     return bytes(status.SerializeToString())
+
+
+def trailer_of(error: AmusdError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of an error."""
+    details = (DETAILS_KEY, details_of(error, request_id))
+    if isinstance(error, BusyError) and error.retry_seconds is not None:
+        return details, (PUSHBACK_KEY, str(1000 * error.retry_seconds))
+    return (details,)
 
 
 def error_of(error: grpc.RpcError, address: str) -> AmusdError:
@@ -81,15 +95,18 @@ def error_of(error: grpc.RpcError, address: str) -> AmusdError:
 
 def _unpack(status: status_pb2.Status) -> AmusdError:
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
     for detail in status.details:
-        _take(detail, info)
-        _take(detail, bad)
+        for message in (info, bad, retry):
+            _take(detail, message)
     if bad.field_violations:
         violation = bad.field_violations[0]
         return InputError(violation.field, info.metadata["value"], violation.description)
+    if info.reason == BusyError.__name__:
+        return BusyError(status.message, retry.retry_delay.seconds or None)
     return _KINDS.get(info.reason, AmusdError)(status.message)
 
 
-def _take(detail: AnyMessage, message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+def _take(detail: AnyMessage, message: Any) -> None:
     if detail.Is(message.DESCRIPTOR):
         detail.Unpack(message)

@@ -1,6 +1,6 @@
 """What passes cost, kept in a file from one life of a worker to the next.
 
-One small file for each model, device and way to verify, in `$XDG_CACHE_HOME/amusd/costs`, which is
+One small file for each model, role, device and way to verify, in `$XDG_CACHE_HOME/amusd/costs`, which is
 `~/.cache/amusd/costs`. `AMUSD_COST_FILES` names another folder; `off` turns this off. A file that cannot be
 read is said in the worker's summary, one that cannot be written on its standard error; neither is a reason to
 stop.
@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from amusd.devices import DeviceSpec
 from amusd.policies.costs import CostCurve
 
 VARIABLE: Final = "AMUSD_COST_FILES"
@@ -110,6 +111,22 @@ class CostFile:
             remedy = f"set {VARIABLE} to a folder, or to {OFF}"
             sys.stderr.write(f"costs of passes cannot be kept in {self._path} ({error}): {remedy}\n")
             self._path = None
+
+
+def machine(device: DeviceSpec) -> dict[str, Any]:
+    """What costs depend on besides the model, as seen from the thread that will run it."""
+    import torch  # late: only once the thread is pinned
+
+    if device.kind == "cuda":
+        hardware = [torch.cuda.get_device_name(index) for index in device.indices]
+    else:
+        hardware = [processor()]
+    return {
+        "device": str(device),
+        "hardware": hardware,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
 
 
 def processor() -> str:

@@ -1,4 +1,4 @@
-"""The draft worker's gRPC side: a server for the coordinator, a client of the target."""
+"""The draft worker's gRPC side: a server for coordinators, a client of their targets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,8 @@ from amusd.transport.codec import decode_target
 from amusd.transport.link import Link, converse
 from amusd.transport.options import CLIENT_OPTIONS
 from amusd.transport.orders import order_from_wire
-from amusd.workers.draft_engine import DraftEngine, TargetJoined, TargetLeft, TargetSaid
+from amusd.workers.draft_clients import ControlLink
+from amusd.workers.draft_engine import DraftEngine, TargetJoined, TargetLeft, TargetNamed, TargetSaid
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 
 RECONNECT_SECONDS_MIN = 0.05
@@ -21,18 +22,16 @@ RECONNECT_SECONDS_MAX = 1.0
 
 
 class DraftServicer(draft_pb2_grpc.DraftServicer):
-    """One coordinator at one engine; it also says which target to propose to.
+    """Any number of coordinators at one engine; each says which target to propose to.
 
     Args:
-        target_address: of the target as this machine knows it, whatever the coordinator says; None leaves it
-            to the coordinator.
+        target_address: of the target as this machine knows it, whatever a coordinator says, so that there is
+            but one; None leaves it to the coordinators.
     """
 
     def __init__(self, engine: DraftEngine, target_address: str | None = None) -> None:
         self._engine = engine
         self._fixed_address = target_address
-        self._address: str | None = None
-        self._client: asyncio.Task[None] | None = None
 
     def _ready(self, link: object) -> None:
         self._engine.wake(LinkReady())
@@ -43,17 +42,24 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
         context: grpc.aio.ServicerContext[draft_pb2.DraftCommand, draft_pb2.DraftEvent],
     ) -> AsyncIterator[draft_pb2.DraftEvent]:
         """Orders in, the state of the link to the target out."""
-        link: Link[draft_pb2.DraftEvent] = Link(self._ready)
+        link: ControlLink = Link(self._ready)
+        dialling: tuple[str, asyncio.Task[None]] | None = None
         await self._engine.post(CoordinatorJoined(link))
 
         async def on_command(command: draft_pb2.DraftCommand) -> None:
+            nonlocal dialling
             match command.WhichOneof("kind"):
                 case "open":
                     await self._engine.post(Opened(link, order_from_wire(command.open)))
                 case "abort":
                     await self._engine.post(Aborted(RequestId(command.abort.request)))
                 case "connect":
-                    self.connect(command.connect.address)
+                    address = self._fixed_address or command.connect.address
+                    if dialling is None or dialling[0] != address:
+                        if dialling is not None:
+                            dialling[1].cancel()
+                        await self._engine.post(TargetNamed(link, address))
+                        dialling = address, asyncio.create_task(self._stay_connected(link, address))
                 case kind:
                     raise ProtocolError(f"the coordinator sent a command of unknown kind {kind!r}")
 
@@ -62,41 +68,28 @@ class DraftServicer(draft_pb2_grpc.DraftServicer):
                 async for event in events:
                     yield event
         finally:
+            if dialling is not None:
+                dialling[1].cancel()
             await self._engine.post(CoordinatorLeft(link))
 
-    def connect(self, address: str) -> None:
-        """Propose to the target at this address, or at the one that is fixed, from now on."""
-        address = self._fixed_address or address
-        if address == self._address:
-            return
-        self._address = address
-        self.disconnect()
-        self._client = asyncio.create_task(self._stay_connected(address))
-
-    def disconnect(self) -> None:
-        """End the stream to the target."""
-        if self._client is not None:
-            self._client.cancel()
-            self._client = None
-
-    async def _stay_connected(self, address: str) -> None:
+    async def _stay_connected(self, control: ControlLink, address: str) -> None:
         """Keep a stream to the target up; wait a little longer after each failure."""
         wait_seconds = RECONNECT_SECONDS_MIN
         while True:
             async with grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
-                if await self._propose_over(channel):
+                if await self._propose_over(control, channel):
                     wait_seconds = RECONNECT_SECONDS_MIN
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, RECONNECT_SECONDS_MAX)
 
-    async def _propose_over(self, channel: grpc.aio.Channel) -> bool:
+    async def _propose_over(self, control: ControlLink, channel: grpc.aio.Channel) -> bool:
         """One stream from hello to its end; returns whether the target ever answered."""
         link: Link[target_pb2.DrafterFrame] = Link(self._ready)
         answered, reason = False, "the target closed the stream"
         await channel.channel_ready()
         call = target_pb2_grpc.TargetStub(channel).Speculate(link.frames())
         try:
-            await self._engine.post(TargetJoined(link))
+            await self._engine.post(TargetJoined(control, link))
             async for frame in call:
                 answered = True
                 for message in decode_target(frame):

@@ -4,6 +4,7 @@ One turn: take what arrived, choose the futures worth expanding, expand them in 
 what is new if the stream is ready. With nothing worth expanding it sleeps until something arrives.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -13,29 +14,38 @@ from amusd.errors import InputError, ProtocolError
 from amusd.orders import Order
 from amusd.policies.calibration import Forecasts
 from amusd.policies.drafting import DraftPolicy
-from amusd.rpc.v1 import common_pb2, draft_pb2, target_pb2
+from amusd.policies.leading import Leads
+from amusd.policies.urgency import Urgency
+from amusd.rpc.v1 import common_pb2, draft_pb2
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
-from amusd.speculation.messages import Attached, Close, Commit, NodeId, RequestId
+from amusd.speculation.messages import Attached, Close, Commit, NodeId, Price, RequestId
 from amusd.tracing import Recorder
 from amusd.transport.codec import encode_drafter
-from amusd.transport.link import Link
+from amusd.workers.cost_files import CostFile
+from amusd.workers.draft_clients import Client, Clients, ControlLink, TargetLink
 from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 
-ControlLink = Link[draft_pb2.DraftEvent]
-TargetLink = Link[target_pb2.DrafterFrame]
+
+@dataclass(frozen=True, slots=True)
+class TargetNamed:
+    """A coordinator said where its target is, which will be dialled."""
+
+    control: ControlLink
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
 class TargetJoined:
-    """The stream to the target is up."""
+    """The stream to a coordinator's target is up."""
 
+    control: ControlLink
     link: TargetLink
 
 
 @dataclass(frozen=True, slots=True)
 class TargetLeft:
-    """The stream to the target is gone."""
+    """A stream to a target is gone."""
 
     link: TargetLink
     reason: str
@@ -43,10 +53,10 @@ class TargetLeft:
 
 @dataclass(frozen=True, slots=True)
 class TargetSaid:
-    """The target's message."""
+    """A target's message."""
 
     link: TargetLink
-    message: Attached | Commit | Close
+    message: Attached | Commit | Close | Price
 
 
 DraftInput = (
@@ -54,6 +64,7 @@ DraftInput = (
     | CoordinatorLeft
     | Opened
     | Aborted
+    | TargetNamed
     | TargetJoined
     | TargetLeft
     | TargetSaid
@@ -62,75 +73,90 @@ DraftInput = (
 
 
 class DraftEngine(Engine[DraftInput]):
-    """Owns the drafter's endpoint and the drafter itself.
+    """Owns the drafter, and an endpoint for each coordinator with its target.
 
     Args:
-        build: loads the drafter; called on the engine's thread, after it was pinned.
+        build: loads the drafter and what its steps cost earlier; called on the engine's thread, after it was
+            pinned.
+        incarnation: of all endpoints, whose node ids are drawn from one count.
         policy: which nodes of which requests are expanded next.
     """
 
     def __init__(
         self,
-        build: Callable[[], tuple[Drafter, DrafterEndpoint]],
+        build: Callable[[], tuple[Drafter, CostFile | None]],
+        incarnation: int,
         policy: DraftPolicy,
         recorder: Recorder,
         cores: tuple[int, ...],
     ) -> None:
         super().__init__("amusd-draft", cores)
         self._build = build
+        self._incarnation = incarnation
         self._policy = policy
         self._recorder = recorder
-        self._control: ControlLink | None = None
-        self._target: TargetLink | None = None
-        self._events: list[draft_pb2.DraftEvent] = []
-        self._open_requests: set[RequestId] = set()
+        self._clients = Clients()
+        self._node_ids = itertools.count()
         self._forecasts = Forecasts()
+        self._leads = Leads()
+        self._urgency = Urgency()
         self._idle = True
 
     def load(self) -> None:
         """Load the model."""
-        self.drafter, self.endpoint = self._build()
+        self.drafter, self._cost_file = self._build()
+
+    def finish(self) -> None:
+        """Keep what steps cost for the next life."""
+        if self._cost_file is not None:
+            self._cost_file.write()
 
     # -- events --------------------------------------------------------------------------------
 
     def on_event(self, event: DraftInput) -> None:
-        """Take one event."""
+        """Take one event; a target that broke the protocol loses its stream, nobody else anything."""
         self._idle = False
         match event:
             case CoordinatorJoined(link):
-                self._drop_coordinator(ProtocolError("another coordinator took over this worker"))
-                self._control = link
-                welcome = common_pb2.Welcome(incarnation=self.endpoint.incarnation)
-                state = draft_pb2.LinkState(attached=self._target is not None)
-                link.send([draft_pb2.DraftEvent(welcome=welcome), draft_pb2.DraftEvent(link=state)])
+                endpoint = DrafterEndpoint(self._incarnation, self._policy.window, ids=self._node_ids)
+                self._clients.add(Client(link, endpoint))
+                welcome = common_pb2.Welcome(incarnation=self._incarnation)
+                link.send([draft_pb2.DraftEvent(welcome=welcome)])
             case CoordinatorLeft(link):
-                if self._control is link:
-                    self._drop_coordinator()
+                if (client := self._clients.of(link)) is not None:
+                    self._let_go(client)
             case Opened(link, order):
-                if self._control is link:
-                    self._open(order)
+                if (client := self._clients.of(link)) is not None:
+                    self._open(client, order)
             case Aborted(request):
                 self._abort(request)
-            case TargetJoined(stream):
-                self._target = stream
-                stream.send(encode_drafter([self.endpoint.hello()]))
-                self._say_link(True, "")
+            case TargetNamed(link, address):
+                if (client := self._clients.of(link)) is not None:
+                    self._name_target(client, address)
+            case TargetJoined(link, stream):
+                if (client := self._clients.of(link)) is not None:
+                    client.target = stream
+                    stream.send(encode_drafter([client.endpoint.hello()]))
+                    client.say_link(True, "")
             case TargetLeft(stream, reason):
-                if self._target is stream:
-                    self._leave_target(reason)
+                if (client := self._clients.at(stream)) is not None:
+                    self._leave_target(client, reason)
             case TargetSaid(stream, message):
-                if self._target is stream:
-                    self._hear(message)
+                if (client := self._clients.at(stream)) is not None:
+                    self._hear(client, message)
             case LinkReady():
                 pass
             case _:
                 assert_never(event)
 
-    def _open(self, order: Order) -> None:
+    def _open(self, client: Client, order: Order) -> None:
         length_max = min(order.length_max, self.drafter.length_max)
-        if order.request in self._open_requests:
-            self._apply(self.endpoint.on_open(order.request, order.tokens, length_max))
+        owner = self._clients.owners.get(order.request)
+        if owner is client:
+            self._apply(client, client.endpoint.on_open(order.request, order.tokens, length_max))
             return
+        if owner is not None:  # no two coordinators use the same ids
+            self._let_go(owner, ProtocolError("this coordinator came back on a newer stream"))
         started = self._recorder.now_ns()
         try:
             self.drafter.open(
@@ -146,79 +172,94 @@ class DraftEngine(Engine[DraftInput]):
             refused = common_pb2.Refused(
                 request=order.request, field=error.field, value=str(error.value), remedy=error.remedy
             )
-            self._events.append(draft_pb2.DraftEvent(refused=refused))
+            client.events.append(draft_pb2.DraftEvent(refused=refused))
             return
-        self._open_requests.add(order.request)
+        self._clients.owners[order.request] = client
         self._forecasts.open(order.request, order.params.greedy)
-        self.endpoint.on_open(order.request, order.tokens, length_max)
+        self._leads.open(order.request)
+        client.endpoint.on_open(order.request, order.tokens, length_max)
+        if order.deadline_seconds is not None:
+            deadline = self.now() + order.deadline_seconds
+            self._urgency.open(order.request, deadline, len(order.tokens), order.length_max)
         self._recorder.record("prefill", started, request=order.request)
 
     def _abort(self, request: RequestId) -> None:
         """Nobody wants drafts for this request any more; it may be opened again."""
-        self.endpoint.on_abort(request)
-        self._forget(request)
+        if (client := self._clients.owners.get(request)) is not None:
+            client.endpoint.on_abort(request)
+            self._forget(request)
 
     def _forget(self, request: RequestId) -> None:
-        if request in self._open_requests:
-            self._open_requests.remove(request)
-            self._forecasts.close(request)
-            self.drafter.close(request)
+        del self._clients.owners[request]
+        self._forecasts.close(request)
+        self._leads.close(request)
+        self._urgency.close(request)
+        self.drafter.close(request)
 
-    def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
-        if self._control is not None:
-            self._control.close(reason)
-            self._control = None
-        self._events.clear()
-        for request in list(self._open_requests):
-            self._abort(request)
+    def _name_target(self, client: Client, address: str) -> None:
+        client.address = address
+        for other in self._clients:
+            if other is not client and other.address == address:
+                self._let_go(other, ProtocolError(f"another coordinator took over the target at {address}"))
 
-    def _hear(self, message: Attached | Commit | Close) -> None:
-        try:
-            change = self.endpoint.on_message(message)
-        except ProtocolError as error:
-            self._leave_target(str(error))
+    def _let_go(self, client: Client, reason: ProtocolError | None = None) -> None:
+        client.control.close(reason)
+        if client.target is not None:
+            client.target.close()
+        for request in client.endpoint.requests():
+            self._forget(request)
+        self._clients.remove(client)
+
+    def _hear(self, client: Client, message: Attached | Commit | Close | Price) -> None:
+        if isinstance(message, Price):
+            client.price = message.reach
             return
-        if isinstance(message, Close):
+        is_open = self._clients.owners.get(message.request) is client
+        try:
+            change = client.endpoint.on_message(message)
+        except ProtocolError as error:
+            self._leave_target(client, str(error))
+            return
+        if change is not None:
+            self._apply(client, change)
+        elif isinstance(message, Close) and is_open:
             self._forget(message.request)
-        elif change is not None:
-            self._apply(change)
 
-    def _apply(self, change: LogChange) -> None:
+    def _apply(self, client: Client, change: LogChange) -> None:
         """The drafter's cells follow the log."""
         if change.truncated:
             self._forecasts.truncate(change.request)
-            self.drafter.truncate(change.request, self.endpoint.log(change.request).tokens)
+            self.drafter.truncate(change.request, client.endpoint.log(change.request).tokens)
             return
         follow = change.request, change.committed, change.dropped, change.tokens, change.length
-        self._forecasts.on_commit(*follow)
+        hit = self._forecasts.on_commit(*follow)
         self.drafter.on_commit(*follow)
+        if change.tokens:
+            self._leads.on_commit(change.request, hit)
+            self._urgency.on_pass(change.request, change.length, self.now())
         if change.committed:
             nodes = [(change.request, node) for node in change.committed]
             self._recorder.mark("committed", committed=nodes)
         if change.rolled_back:
             self._recorder.mark("rollback", request=change.request, length=change.length)
 
-    def _leave_target(self, reason: str) -> None:
+    def _leave_target(self, client: Client, reason: str) -> None:
         """End the stream, if it has not ended yet; the worker dials again."""
-        if self._target is not None:
-            self._target.close()
-            self._target = None
-            self.endpoint.on_link_lost()
-            self._say_link(False, reason)
-
-    def _say_link(self, attached: bool, reason: str) -> None:
-        if self._control is not None:
-            state = draft_pb2.LinkState(attached=attached, reason=reason)
-            self._events.append(draft_pb2.DraftEvent(link=state))
+        if client.target is not None:
+            client.target.close()
+            client.target = None
+            client.price = 0.0
+            client.endpoint.on_link_lost()
+            client.say_link(False, reason)
 
     def occupancy(self) -> dict[str, int]:
         """Open requests, those that the drafter holds state of, and live nodes of all trees."""
-        requests = self.endpoint.requests()
+        requests = [request for client in self._clients for request in client.endpoint.requests()]
         return {
             "requests": len(requests),
-            "slots": len(self._open_requests),
-            "nodes": sum(self.endpoint.tree(request).count for request in requests),
-            "window": self.endpoint.window * len(requests),
+            "slots": len(self._clients.owners),
+            "nodes": sum(self._clients.tree(request).count for request in requests),
+            "window": self._policy.window * len(requests),
         }
 
     # -- drafting ------------------------------------------------------------------------------
@@ -229,17 +270,28 @@ class DraftEngine(Engine[DraftInput]):
 
     def work(self) -> None:
         """Expand the best futures and send what is new."""
-        choices = self._policy.choose(self.endpoint) if self._target is not None else []
+        choices = self._policy.choose(self._clients, self._least_reach, self._urgency.weights(self.now()))
         self._idle = not choices
         if choices:
-            started = self._recorder.now_ns()
+            started_ns, started = self._recorder.now_ns(), self.now()
             nodes = [
                 (choice.request, node)
                 for choice, drawn in zip(choices, self._expand(choices), strict=True)
                 for node in self._grow(choice, drawn)
             ]
-            self._recorder.record("draft", started, rows=len(choices), nodes=nodes)
+            self._recorder.record("draft", started_ns, rows=len(choices), nodes=nodes)
+            self._learn_costs(choices, self.now() - started)
         self._publish()
+
+    def _learn_costs(self, choices: list[Expansion], seconds: float) -> None:
+        requests = len({choice.request for choice in choices})
+        self._policy.costs.observe_rows(len(choices), requests, seconds)
+        if self._cost_file is not None:
+            self._cost_file.write_if_due(self.now())
+
+    def _least_reach(self, request: RequestId) -> float:
+        price = self._clients.owners[request].price
+        return self._leads.least_reach(request, price, self._forecasts.prospect(request))
 
     def _expand(self, choices: list[Expansion]) -> list[Drawn]:
         if isinstance(self.drafter, DrawingDrafter):
@@ -249,16 +301,18 @@ class DraftEngine(Engine[DraftInput]):
     def _grow(self, choice: Expansion, drawn: Drawn) -> list[NodeId]:
         """Hang the candidates that are likely enough below their node."""
         request, node = choice.request, choice.node
-        tree = self.endpoint.tree(request)
-        parent = tree.root if node is None else self.endpoint.node(request, node)
+        endpoint = self._clients.owners[request].endpoint
+        tree = endpoint.tree(request)
+        parent = tree.root if node is None else endpoint.node(request, node)
         assert parent is not None, "nothing changes a tree while its engine drafts"
         estimates = self._forecasts.calibrate(request, node, choice.position, drawn.candidates)
         worth = self._policy.worth_proposing(tree.reach(parent), estimates)
-        return self.endpoint.grow(request, node, worth, drawn.draws)
+        return endpoint.grow(request, node, worth, drawn.draws)
 
     def _publish(self) -> None:
-        if self._target is not None and self._target.ready and (messages := self.endpoint.outgoing()):
-            self._target.send(encode_drafter(messages))
-        if self._control is not None and self._control.ready and self._events:
-            events, self._events = self._events, []
-            self._control.send(events)
+        for client in self._clients:
+            if client.target is not None and client.target.ready and (messages := client.endpoint.outgoing()):
+                client.target.send(encode_drafter(messages))
+            if client.control.ready and client.events:
+                events, client.events = client.events, []
+                client.control.send(events)

@@ -128,6 +128,7 @@ def drafters_max(rule: str) -> int:
 
 async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: LoopThread) -> RunningWorker:
     from amusd.policies.drafting import draft_policy
+    from amusd.policies.table import SpeculationTable, read_ks
     from amusd.policies.verifying import verify_policy
     from amusd.speculation.target import Limits, TargetEndpoint
     from amusd.workers.target import TargetServicer
@@ -135,7 +136,11 @@ async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: Loo
 
     mode, count = options["mode"], options["num_speculative_tokens"]
     window = Limits().window if mode == "alone" else draft_policy(mode, count).window
-    limits = Limits(window=window, drafters_max=drafters_max(options["rule"]))
+    limits = Limits(
+        window=window,
+        nodes_total_max=max(Limits().nodes_total_max, 2 * window * options["max_requests"]),
+        drafters_max=drafters_max(options["rule"]),
+    )
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
@@ -149,8 +154,11 @@ async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: Loo
         details["summary"] = "; ".join([details["summary"], *lookups.describe()])
         return verifier, TargetEndpoint(incarnation, verifier.vocabulary_size, limits), lookups
 
-    policy = verify_policy(mode, count, options["policy"])
-    engine = TargetEngine(build, policy, options["verify"], recorder, device.cores)
+    ks = options["policy_table"]
+    table = None if ks is None else SpeculationTable(read_ks(ks))
+    policy = verify_policy(mode, count, options["policy"], table)
+    stall_seconds = options["prefill_stall_ms"] / 1e3
+    engine = TargetEngine(build, policy, options["verify"], recorder, device.cores, stall_seconds)
     services = {
         "amusd.rpc.v1.Target": lambda s: target_pb2_grpc.add_TargetServicer_to_server(
             TargetServicer(engine), s
@@ -161,8 +169,9 @@ async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: Loo
 
 
 async def _start_draft(options: dict[str, Any], device: DeviceSpec, thread: LoopThread) -> RunningWorker:
-    from amusd.policies.drafting import draft_policy
-    from amusd.speculation.drafter import DrafterEndpoint
+    from amusd.policies.costs import CostCurve
+    from amusd.policies.drafting import STEP_ROWS_MAX, draft_policy
+    from amusd.workers.cost_files import CostFile, machine
     from amusd.workers.draft import DraftServicer
     from amusd.workers.draft_engine import DraftEngine
 
@@ -170,14 +179,19 @@ async def _start_draft(options: dict[str, Any], device: DeviceSpec, thread: Loop
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
-    def build() -> tuple["Drafter", DrafterEndpoint]:
+    def build() -> tuple["Drafter", CostFile]:
         from amusd.drafters import load_drafter
 
         drafter = load_drafter(options | {"window": policy.window}, device)
-        details.update(drafter.describe())
-        return drafter, DrafterEndpoint(incarnation, policy.window)
+        facts = drafter.describe()
+        policy.costs = CostCurve(drafter.step_seconds, 1, STEP_ROWS_MAX, together=True)
+        about = {"role": "draft", "model": facts["model"], "dtype": facts.get("dtype"), **machine(device)}
+        cost_file = CostFile(about | {"rows": policy.costs.to_dict()["rows"]}, policy.costs)
+        cost_file.read()
+        details.update(facts, step_ms=policy.costs.table_ms())
+        return drafter, cost_file
 
-    engine = DraftEngine(build, policy, recorder, device.cores)
+    engine = DraftEngine(build, incarnation, policy, recorder, device.cores)
     services = {
         "amusd.rpc.v1.Draft": lambda s: draft_pb2_grpc.add_DraftServicer_to_server(
             DraftServicer(engine, options.get("target_address")), s

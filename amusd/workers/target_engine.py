@@ -1,8 +1,8 @@
 """The target's engine: passes over the live requests, and the commit log that they write.
 
-One turn: take what arrived, prefill a chunk of a new prompt if there is one, decide whether a pass
-is worth starting now or some drafts are worth a bounded wait, run it, commit, and hand every ready
-stream what is newest.
+One turn: take what arrived, give cells to who is next or take them from who is last, prefill a chunk of a
+prompt if there is one, decide whether a pass is worth starting now or some drafts are worth a bounded wait,
+run it, commit, and hand every ready stream what is newest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +14,18 @@ from amusd.orders import Order
 from amusd.policies import choices
 from amusd.policies.calibration import Records
 from amusd.policies.choices import Choice, Verify
+from amusd.policies.prefilling import PrefillPace
+from amusd.policies.urgency import Urgency
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
-from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Price, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
 from amusd.tracing import Recorder
 from amusd.transport.codec import encode_commits, encode_logprobs, encode_map, encode_target
 from amusd.workers.engine import Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 from amusd.workers.logprob_feed import LogprobFeed
+from amusd.workers.room import Room
 from amusd.workers.target_events import (
     ControlLink,
     DrafterJoined,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
 
+PRICE_NEWS = 0.1  # a smaller change, as a share, is not told
+
 
 class TargetEngine(Engine[TargetInput]):
     """Owns the target's endpoint and its verifier.
@@ -45,6 +50,7 @@ class TargetEngine(Engine[TargetInput]):
         build: loads the model; called on the engine's thread, after it was pinned.
         policy: how many nodes of each request a pass takes, and how long it may wait for more.
         verify: which nodes these are.
+        prefill_stall_seconds: how long a chunk of a prompt may keep a pass waiting.
     """
 
     def __init__(
@@ -54,8 +60,10 @@ class TargetEngine(Engine[TargetInput]):
         verify: Verify,
         recorder: Recorder,
         cores: tuple[int, ...],
+        prefill_stall_seconds: float,
     ) -> None:
         super().__init__("amusd-target", cores)
+        self._prefill_stall_seconds = prefill_stall_seconds
         self._build = build
         self._policy = policy
         self._verify = verify
@@ -68,8 +76,11 @@ class TargetEngine(Engine[TargetInput]):
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._records = Records()
+        self._prices: dict[DrafterId, float] = {}  # as they were told last
+        self._urgency = Urgency()
         self._logprobs = LogprobFeed()
-        self._choices: dict[RequestId, Choice] | None = None  # until an event or a pass changes them
+        self._choices: dict[RequestId, Choice] = {}  # those that no event or pass has changed since
+        self._reaches: dict[RequestId, Sequence[float]] | None = None  # of all choices, while none has
 
     def load(self) -> None:
         """Load the model and open the log."""
@@ -77,12 +88,17 @@ class TargetEngine(Engine[TargetInput]):
         for drafter in self._lookups.drafters:
             self._records.attach(drafter)
         self._policy.costs = self.verifier.costs
+        self._room = Room(self.verifier.can_hold, rows_max=1 + self._policy.nodes_max)
+        self._pace = PrefillPace(
+            self._prefill_stall_seconds, lambda rows, cells: self.verifier.costs.seconds(1, rows, cells)
+        )
 
     # -- events --------------------------------------------------------------------------------
 
     def on_event(self, event: TargetInput) -> None:
         """Take one event; a peer that broke the protocol loses its stream, nobody else anything."""
-        self._choices = None
+        if not isinstance(event, DrafterSaid | LinkReady):
+            self._choose_anew()
         match event:
             case CoordinatorJoined(link):
                 self._drop_coordinator(ProtocolError("another coordinator took over this worker"))
@@ -121,12 +137,20 @@ class TargetEngine(Engine[TargetInput]):
                 order.length_max,
                 order.end_tokens,
                 speculative=order.speculative,
+                num_speculative_tokens=order.num_speculative_tokens,
             )
             if wants_prefill:
-                self.verifier.open(order)
+                self._room.enter(request, order.priority, order.length_max)
+                try:
+                    self.verifier.open(order)
+                except InputError:
+                    self._room.leave(request)
+                    raise
                 self._lookups.open(request)
                 self._records.open(request, self._lookups.drafters)
-                self._prefilling.append(request)
+                if order.deadline_seconds is not None:
+                    deadline = self.now() + order.deadline_seconds
+                    self._urgency.open(request, deadline, len(order.tokens), order.length_max)
         except ProtocolError as error:
             self._drop_coordinator(error)
         except InputError as error:
@@ -147,22 +171,29 @@ class TargetEngine(Engine[TargetInput]):
 
     def _forget(self, request: RequestId) -> None:
         """Free what the request held here; its log is the endpoint's."""
-        for members in (self._prefilling, self._decoding):
-            if request in members:
-                members.remove(request)
-                self.verifier.close(request)
-                self._lookups.close(request)
-                self._records.close(request)
+        if request in self._room.requests:
+            self._room.leave(request)
+            self._set_down(request)
+            self.verifier.close(request)
+            self._lookups.close(request)
+            self._records.close(request)
         if request in self._unguessed:
             self._unguessed.remove(request)
         self._policy.forget(request)
+        self._urgency.close(request)
+
+    def _set_down(self, request: RequestId) -> None:
+        """Neither prefill nor decode a request, whichever it was."""
+        for members in (self._prefilling, self._decoding):
+            if request in members:
+                members.remove(request)
 
     def _drop_coordinator(self, reason: ProtocolError | None = None) -> None:
         if self._control is not None:
             self._control.close(reason)
             self._control = None
             self._logprobs.clear()
-        for request in [*self._prefilling, *self._decoding]:
+        for request in self._room.requests:
             self.endpoint.on_drop(request)
             self._forget(request)
 
@@ -184,6 +215,7 @@ class TargetEngine(Engine[TargetInput]):
         if link is not None:
             del self._incarnations[drafter]
             self._records.detach(drafter)
+            self._prices.pop(drafter, None)
             link.close(reason)
             self.endpoint.on_detach(drafter)
             self._recorder.mark("drafter detached", drafter=drafter)
@@ -198,6 +230,7 @@ class TargetEngine(Engine[TargetInput]):
                 for draws in message.draws.values():
                     self.verifier.check(draws)
                 if self.endpoint.on_propose(drafter, message).live:
+                    self._choose_anew(message.request)
                     self._policy.on_proposal(message.request, drafter, at)
         except ProtocolError as error:
             self._detach(drafter, error)
@@ -205,8 +238,8 @@ class TargetEngine(Engine[TargetInput]):
     # -- passes --------------------------------------------------------------------------------
 
     def wait_seconds(self) -> float | None:
-        """Not at all with a prompt to prefill; otherwise until the drafts' patience runs out."""
-        if self._prefilling:
+        """Not at all with a prompt to prefill or cells to give; else until the drafts' patience runs out."""
+        if self._prefilling or not self._room.settled:
             return 0.0
         if not self._decoding:
             return None
@@ -214,33 +247,42 @@ class TargetEngine(Engine[TargetInput]):
 
     def _deadline(self) -> float:
         """When the next pass starts at the latest: as soon as every request's drafts are in."""
-        return self._policy.deadline(
-            {request: choice.reaches for request, choice in self._choose().items()},
-            {request: self.endpoint.room(request) for request in self._decoding},
-            prospect=self._records.prospect(self._drafters),
-            now=self.now(),
-            drafted={
+        chosen, reaches = self._choose()
+        prospect = self._records.prospect(self.endpoint.drafting())
+        drafted = None
+        if prospect and self._lookups.drafters:
+            drafted = {
                 request: choices.count_drafted(self.endpoint.tree(request), choice, self._drafters)
-                for request, choice in self._choose().items()
-            },
-        )
-
-    def _choose(self) -> dict[RequestId, Choice]:
-        """The nodes of each request that a pass could verify now, in the order of taking them."""
-        if self._choices is None:
-            choose, count = choices.CHOOSERS[self._verify], self._policy.nodes_max
-            self._choices = {
-                request: choose(
-                    self.endpoint.tree(request),
-                    min(count, self.endpoint.room(request)),
-                    partial(self._records.estimate, request),
-                )
-                for request in self._decoding
+                for request, choice in chosen.items()
             }
-        return self._choices
+        rooms = {request: self.endpoint.room(request) for request in self._decoding}
+        return self._policy.deadline(reaches, rooms, prospect=prospect, now=self.now(), drafted=drafted)
+
+    def _choose(self) -> tuple[dict[RequestId, Choice], dict[RequestId, Sequence[float]]]:
+        """What a pass could verify of each request now, in the order of taking it, and its reaches."""
+        if self._reaches is None:
+            choose, count = choices.CHOOSERS[self._verify], self._policy.nodes_max
+            for request in self._decoding:
+                if request not in self._choices:
+                    self._choices[request] = choose(
+                        self.endpoint.tree(request),
+                        min(count, self.endpoint.room(request)),
+                        partial(self._records.estimate, request),
+                    )
+            self._reaches = {request: self._choices[request].reaches for request in self._decoding}
+        return {request: self._choices[request] for request in self._decoding}, self._reaches
+
+    def _choose_anew(self, request: RequestId | None = None) -> None:
+        """What was chosen for a request, or for all, holds no longer."""
+        self._reaches = None
+        if request is None:
+            self._choices.clear()
+        else:
+            self._choices.pop(request, None)
 
     def work(self) -> None:
         """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
+        self._settle_room()
         if self._prefilling:
             self._prefill()
         if self._decoding and self._deadline() <= self.now():
@@ -248,30 +290,48 @@ class TargetEngine(Engine[TargetInput]):
         self._publish()
         self._look_up()
 
+    def _settle_room(self) -> None:
+        """Cells for the next pass, the last in order going without; they go on from their logs later."""
+        aside, admitted = self._room.settle(lambda request: self.endpoint.log(request).length)
+        for request in aside:
+            self._set_down(request)
+            self.verifier.free_cells(request)
+            self.endpoint.stats(request).preemptions += 1
+            self._recorder.mark("set aside", request=request, length=self.endpoint.log(request).length)
+        for request in admitted:
+            self.verifier.take_cells(request)
+            self._prefilling.append(request)
+        if aside or admitted:
+            self._prefilling.sort(key=self._room.place)
+            self._choose_anew()
+
     def _look_up(self) -> None:
         """The lookups guess where logs grew, after everybody was told of it."""
         for request in self._unguessed:
             self._lookups.guess(self.endpoint, request, self._policy.nodes_max)
-            self._choices = None
+            self._choose_anew(request)
         self._unguessed.clear()
 
     def _prefill(self) -> None:
         request = self._prefilling[0]
-        started = self._recorder.now_ns()
-        start, rows, done = self.verifier.prefill(request)
-        self._logprobs.add_prompt(request, start, rows)
-        self._recorder.record("prefill", started, request=request)
+        left = self.verifier.unwritten(request)
+        cells = self.verifier.attended(left.start)
+        rows = min(self._pace.rows(cells, decoding=bool(self._decoding)), len(left))
+        started_ns, started = self._recorder.now_ns(), self.now()
+        self._logprobs.add_prompt(request, *self.verifier.prefill(request, rows))
+        self._pace.observe(rows, cells, self.now() - started)
+        self._recorder.record("prefill", started_ns, request=request, rows=rows)
         self._lookups.read(request, self.endpoint.log(request).tokens)
-        if done:
+        if not self.verifier.unwritten(request):
             self._prefilling.remove(request)
             self._decoding.append(request)
             self._unguessed.append(request)
             self._look_up()
-            self._choices = None
 
     def _pass(self) -> None:
-        chosen = self._lengthened(self._choose())
-        widths = self._policy.widths({request: choice.reaches for request, choice in chosen.items()})
+        self._lengthen()
+        chosen, reaches = self._choose()
+        widths = self._policy.widths(reaches, self._urgency.weights(self.now()))
         chosen = {request: choice.first(widths[request]) for request, choice in chosen.items()}
         aliases = [
             (self._incarnations[drafter], request, node)
@@ -296,12 +356,14 @@ class TargetEngine(Engine[TargetInput]):
                 self._forget(request)
                 continue
             accepted[request] = self._commit(request, choice, row_winners)
-        self._choices = None
+            self._urgency.on_pass(request, self.endpoint.log(request).length, ended)
+        self._choose_anew()
         self._policy.on_pass(verified, accepted, ended)
-        self._learn_costs(len(chosen), 1 + max(verified.values()), ended - started, attended)
+        rows = self.verifier.costs.rows([1 + count for count in verified.values()])
+        self._learn_costs(rows, len(chosen), ended - started, attended)
 
-    def _learn_costs(self, requests: int, width: int, seconds: float, attended: int) -> None:
-        self.verifier.costs.observe(requests, width, seconds, attended)
+    def _learn_costs(self, rows: int, requests: int, seconds: float, attended: int) -> None:
+        self.verifier.costs.observe_rows(rows, requests, seconds, attended)
         if self.verifier.cost_file is not None:
             self.verifier.cost_file.write_if_due(self.now())
 
@@ -310,14 +372,12 @@ class TargetEngine(Engine[TargetInput]):
         if self.verifier.cost_file is not None:
             self.verifier.cost_file.write()
 
-    def _lengthened(self, chosen: dict[RequestId, Choice]) -> dict[RequestId, Choice]:
-        """The choices, with phrases after their last nodes where there is room."""
+    def _lengthen(self) -> None:
+        """Phrases after the last nodes of the choices, where there is room."""
         if self._verify == "chain" and self._lookups.can_lengthen:
-            for request, choice in chosen.items():
+            for request, choice in self._choose()[0].items():
                 self._lookups.lengthen(self.endpoint, request, choice.nodes, self._policy.nodes_max)
-            self._choices = None
-            return self._choose()
-        return chosen
+            self._choose_anew()
 
     def _drawn(self, chosen: Mapping[RequestId, Choice]) -> dict[RequestId, list[Draws | None]]:
         """What was drawn below the root and each chosen node, whichever of it is verified."""
@@ -365,10 +425,11 @@ class TargetEngine(Engine[TargetInput]):
         return found
 
     def occupancy(self) -> dict[str, int]:
-        """Open requests, those with cells, and live nodes of all trees."""
+        """Open requests, those with cells and those that wait for some, and live nodes of all trees."""
         return {
             "requests": len(self.endpoint.requests()),
             "slots": self.verifier.slots_used,
+            "waiting": self._room.waiting,
             "nodes": sum(self.endpoint.tree(request).count for request in self.endpoint.requests()),
         }
 
@@ -378,7 +439,7 @@ class TargetEngine(Engine[TargetInput]):
         """Every ready stream gets one frame with what is newest."""
         for drafter, link in self._drafters.items():
             if link.ready and (messages := self.endpoint.messages_for(drafter)):
-                link.send([encode_target(messages)])
+                link.send([encode_target([*messages, *self._price_for(drafter)])])
         if self._control is not None and self._control.ready:
             events, self._refused = self._refused, []
             commits = self.endpoint.feed()
@@ -389,6 +450,14 @@ class TargetEngine(Engine[TargetInput]):
                 events.extend(self._statistics(commit) for commit in commits if commit.final is not None)
             if events:
                 self._control.send(events)
+
+    def _price_for(self, drafter: DrafterId) -> list[Price]:
+        """What a node has to be worth, where that is news to a drafter."""
+        price, told = self._policy.price, self._prices.get(drafter, 0.0)
+        if abs(price - told) <= PRICE_NEWS * told:
+            return []
+        self._prices[drafter] = price
+        return [Price(price)]
 
     def _statistics(self, commit: Commit) -> target_pb2.TargetEvent:
         names = self._lookups.names()

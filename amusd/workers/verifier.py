@@ -11,8 +11,10 @@ from amusd.devices import DeviceSpec
 from amusd.errors import InputError, ProtocolError
 from amusd.logprobs import RowLogprobs
 from amusd.models import ModelSpec, Rows, Runner, default_context, load_config, load_model
-from amusd.models.runner import round_up
+from amusd.models.cells import full_cells
+from amusd.models.runner import CPU_BLOCK_CELLS, round_up
 from amusd.models.selfcheck import SelfCheck, self_check
+from amusd.models.sizes import available_bytes, cells_total
 from amusd.models.target_cells import TargetCells
 from amusd.models.timing import time_passes
 from amusd.orders import Order
@@ -26,9 +28,7 @@ from amusd.sampling.sampler import Law
 from amusd.sampling.truncation import SparseLaw
 from amusd.speculation.messages import Draws, RequestId
 from amusd.speculation.tree import TreeNode
-from amusd.workers.cost_files import CostFile, processor
-
-PREFILL_TOKENS_MAX = 256  # of one turn, so that running requests wait for a new prompt's chunk at most
+from amusd.workers.cost_files import CostFile, machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Verifier:
         rule: by which the token after a node is emitted where siblings were drawn below it, unless a request
             asks for another; None: `race`.
         processors: Python logits processors of requests that are opened from this very process.
+        slots_each: how many slots a request takes in a pass.
 
     Attributes:
         failures: requests whose Python logits processors failed in the last pass; its winners mean nothing.
@@ -63,6 +64,7 @@ class Verifier:
         rule: Rule | None = None,
         processors: ProcessorsOf | None = None,
         cost_file: CostFile | None = None,
+        slots_each: int = 1,
     ) -> None:
         self.costs = costs
         self.cost_file = cost_file
@@ -73,10 +75,12 @@ class Verifier:
         self._cells = TargetCells(runner)
         self._runner = runner
         self._check = check
-        self._slots: dict[RequestId, int] = {}
+        self._slots_each = slots_each
+        self._slots: dict[RequestId, int] = {}  # of those that have cells
         self._samplers: dict[RequestId, RowSampler] = {}
         self._logs: dict[RequestId, list[int]] = {}
         self._wanted: dict[RequestId, Wanted] = {}
+        self._due: dict[RequestId, range] = {}  # positions of the prompt whose logprobs are still to come
         self._bound: set[RequestId] = set()  # by what was drawn for them: their rule needs q
         self._raw: dict[RequestId, list[Tensor]] = {}  # of the last pass, per row, where logprobs are wanted
 
@@ -98,7 +102,7 @@ class Verifier:
             "exact": self._check.exact,
             "self_check": self._check.lines(),
             "passes_learned_from": self.costs.passes,
-            "pass_ms": {shape: 1e3 * seconds for shape, seconds in self.costs.table().items()},
+            "pass_ms": self.costs.table_ms(),
         }
 
     def attended(self, cells: int) -> int:
@@ -110,11 +114,15 @@ class Verifier:
         """How many requests have cells."""
         return len(self._slots)
 
+    def can_hold(self, requests: int, cells: int) -> bool:
+        """Whether so many requests can have cells while the longest of them needs so many."""
+        return self._runner.can_hold(requests * self._slots_each, cells)
+
     def open(self, order: Order) -> None:
-        """Take a request; its prompt is prefilled turn by turn.
+        """Take a request, which has no cells yet.
 
         Raises:
-            InputError: no slot is free, or a setting names a token that the model does not have.
+            InputError: a setting names a token that the model does not have.
         """
         params = order.params
         if functions := self._processors.get(order.request):
@@ -129,7 +137,6 @@ class Verifier:
             # As in vLLM, min_tokens keeps off the model's own end even where it would not end the request.
             end_tokens=order.end_tokens | self._runner.loaded.end_tokens,
         )
-        self._slots[order.request] = self._cells.open()
         self._samplers[order.request] = sampler
         self._logs[order.request] = list(order.tokens)
         if rules.get(params.rule or self.rule.name).needs_q:
@@ -138,36 +145,55 @@ class Verifier:
             # A request that goes on after a target was lost has its prompt's numbers already.
             fresh = len(order.tokens) == order.prompt_length
             self._wanted[order.request] = Wanted(params.logprobs, params.prompt_logprobs if fresh else None)
+            if fresh and params.prompt_logprobs is not None:
+                self._due[order.request] = range(1, order.prompt_length)
 
-    def close(self, request: RequestId) -> None:
-        """Free the request's cells."""
-        slot = self._slots.pop(request)
+    def take_cells(self, request: RequestId) -> None:
+        """Give a request cells; its log is prefilled turn by turn."""
+        self._slots[request] = self._cells.open()
+
+    def free_cells(self, request: RequestId) -> None:
+        """Take a request's cells away, if it has some; it may get others later."""
+        slot = self._slots.pop(request, None)
+        if slot is None:
+            return
         moved = self._cells.close(slot)
         for other, held in self._slots.items():
             if held == moved:
                 self._slots[other] = slot
+
+    def close(self, request: RequestId) -> None:
+        """Forget a request and free its cells."""
+        self.free_cells(request)
         del self._samplers[request], self._logs[request]
         self._wanted.pop(request, None)
+        self._due.pop(request, None)
         self._bound.discard(request)
         self._raw.pop(request, None)
 
-    def prefill(self, request: RequestId) -> tuple[int, list[RowLogprobs], bool]:
-        """Prefill the next chunk of the prompt.
+    def unwritten(self, request: RequestId) -> range:
+        """The positions that prefills have still to reach, the first and the end of the log."""
+        return range(max(self._cells.length(self._slots[request]), 1), len(self._logs[request]))
+
+    def prefill(self, request: RequestId, rows_max: int) -> tuple[int, list[RowLogprobs]]:
+        """Prefill the next tokens of the log, at most so many.
 
         Returns:
-            where they are wanted, the logprobs of the tokens that follow the chunk's own, after the position
-            of the first; and whether the request can decode now.
+            a position, and the logprobs of the prompt's tokens from there on which now are known, where they
+            are wanted and did not come before.
         """
-        slot, log = self._slots[request], self._logs[request]
-        start = max(self._cells.length(slot), 1)
-        stop = min(len(log), start + PREFILL_TOKENS_MAX)
-        wanted = self._wanted.get(request)
-        if wanted is None or wanted.prompt is None:
+        slot, log, left = self._slots[request], self._logs[request], self.unwritten(request)
+        start, stop = left.start, min(left.stop, left.start + rows_max)
+        due = self._due.get(request, range(0))
+        first, end = max(start, due.start), min(stop, due.stop)
+        if first >= end:
             self._cells.prefill(slot, log[:stop])
-            return start, [], stop == len(log)
+            return start, []
         rows = self._cells.prefill(slot, log[:stop], head=True)  # [stop - start, vocabulary]
-        assert rows is not None
-        return start, self._logprobs(rows, log[start:stop], wanted.prompt), stop == len(log)
+        count = self._wanted[request].prompt
+        assert rows is not None and count is not None
+        self._due[request] = range(end, due.stop)
+        return first, self._logprobs(rows[first - start : end - start], log[first:end], count)
 
     def logprobs(
         self, request: RequestId, accepted_rows: Sequence[int], tokens: Sequence[int]
@@ -227,14 +253,14 @@ class Verifier:
             self._plan(request, self._slots[request], choice.nodes, choice.parents)
             for request, choice in choices.items()
         ]
-        logits = self._cells.forward(plans)  # [requests, W, vocabulary]
+        logits = self._cells.forward(plans)
         self._raw = {
             request: list(rows)
             for request, rows in zip(choices, logits, strict=True)
             if request in self._wanted
         }
         return [
-            self._winners(request, plan, rows[: len(plan.tokens)], drawn.get(request, ()))
+            self._winners(request, plan, rows, drawn.get(request, ()))
             for request, plan, rows in zip(choices, plans, logits, strict=True)
         ]
 
@@ -254,7 +280,7 @@ class Verifier:
         for (request, _, rows), slot in zip(branches, slots, strict=True):
             nodes = [choices[request].nodes[row - 1] for row in rows]
             plans.append(self._plan(request, slot, nodes, range(len(nodes))))
-        logits = self._in_slot_order(slots, plans)
+        logits = self._cells.forward(plans)
         found = {request: [-1] * (1 + len(choice.nodes)) for request, choice in choices.items()}
         self._raw = {
             request: [torch.empty(0)] * len(rows)
@@ -263,7 +289,7 @@ class Verifier:
         }
         for (request, _, rows), slot, plan, branch_logits in zip(branches, slots, plans, logits, strict=True):
             drawn = [draws[request][row] for row in (0, *rows)] if request in draws else ()
-            winners = self._winners(request, plan, branch_logits[: len(plan.tokens)], drawn)
+            winners = self._winners(request, plan, branch_logits, drawn)
             for place, (row, winner) in enumerate(zip((0, *rows), winners, strict=True)):
                 found[request][row] = winner
                 if request in self._wanted:
@@ -276,12 +302,6 @@ class Verifier:
         for slot in sorted(set(slots) - set(self._slots.values()), reverse=True):
             self._cells.close(slot)
         return list(found.values())
-
-    def _in_slot_order(self, slots: Sequence[int], plans: Sequence[Rows]) -> list[Tensor]:
-        """One pass over plans whose slots come in any order; their logits in the order given."""
-        order = sorted(range(len(slots)), key=lambda index: slots[index])
-        logits = self._cells.forward([plans[index] for index in order])
-        return [logits[order.index(index)] for index in range(len(plans))]
 
     def _plan(self, request: RequestId, slot: int, nodes: Sequence[TreeNode], parents: Sequence[int]) -> Rows:
         return self._cells.plan(slot, self._logs[request][-1], [node.token for node in nodes], parents)
@@ -336,22 +356,31 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
         widen=options["widen"],
         role="target",
     )
-    slots, context = options["max_requests"], options["max_model_len"] or default_context(load_config(spec))
-    loaded = load_model(spec, device, slots=slots, context=context)
+    context = options["max_model_len"] or default_context(load_config(spec))
+    slots_each = 1 + BRANCHES_MAX if options["verify"] == "rows" else 1
+    loaded = load_model(spec, device, slots=slots_each, context=context)
     if options["mode"] != "alone" and options["num_speculative_tokens"] >= context:
         remedy = f"give less than max_model_len, {context}"
         raise InputError("num_speculative_tokens", options["num_speculative_tokens"], remedy)
-    if options["verify"] == "rows":
-        slots += BRANCHES_MAX * slots
-    runner = Runner(loaded, slots=slots, context=context)
+    slots = slots_each * options["max_requests"]
+    cells_each = round_up(context, CPU_BLOCK_CELLS)
+    total = cells_total(
+        full_cells(slots, cells_each),
+        full_cells(slots_each, cells_each),
+        loaded.cells_bytes(1, 1),
+        available_bytes(device),
+        options["kv_cache_memory_bytes"],
+    )
+    runner = Runner(loaded, slots=slots, context=context, cells_total=total)
     rows_max = options["num_speculative_tokens"] + 1
     check = self_check(runner, 1 if options["mode"] == "alone" else rows_max)
     measured = time_passes(runner, rows_max)
-    costs = CostCurve(measured, loaded.rows_multiple, rows_max * options["max_requests"])
-    if device.kind == "cuda":
-        hardware = [torch.cuda.get_device_name(index) for index in device.indices]
-    else:
-        hardware = [processor()]
+    costs = CostCurve(
+        measured,
+        loaded.rows_multiple,
+        rows_max * options["max_requests"],
+        together=loaded.lean is not None and options["verify"] != "rows",
+    )
     cost_file = CostFile(
         {
             "model": loaded.name,
@@ -359,12 +388,10 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
             "widen": options["widen"],
             "quantization": str(options["quantization_config"]),
             "dtype": loaded.describe_dtype(),
-            "device": str(device),
-            "hardware": hardware,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **machine(device),
             "verify": options["verify"],
             "rows": costs.to_dict()["rows"],
+            "together": costs.together,
         },
         costs,
     )
@@ -377,4 +404,5 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
         rules.get(options["rule"]),
         options.get("processors"),
         cost_file,
+        slots_each,
     )

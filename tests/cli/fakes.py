@@ -11,6 +11,7 @@ from amusd.errors import InputError
 from amusd.logprobs import Logprob
 from amusd.outputs import Chunk, DrafterMetrics, RequestMetrics, RequestOutput
 from amusd.params import SamplingParams
+from amusd.wishes import Wishes
 
 METRICS = RequestMetrics(
     tokens_per_second=85.25,
@@ -95,8 +96,10 @@ class FakeLLM:
         output = replace(output, logprobs=self.logprobs)
         yield Chunk(rest, (8, 9), ("accepted", "foreseen"), ((rest, "accepted"),), output)
 
-    def generate_each(self, jobs: Iterable[tuple[list[int], SamplingParams]]) -> Iterator[RequestOutput]:
-        for tokens, _ in jobs:
+    def generate_each(
+        self, jobs: Iterable[tuple[list[int], SamplingParams, Wishes]]
+    ) -> Iterator[RequestOutput]:
+        for tokens, *_ in jobs:
             yield RequestOutput(None, tuple(tokens), self.text, (7, 8, 9), "stop", 11, METRICS, self.notes)
 
     def write_trace(self, path: str | Path) -> None:

@@ -15,6 +15,7 @@ from amusd.cli.batch_output import BatchOutput
 from amusd.config import IN_DISTRIBUTION, EngineConfig
 from amusd.errors import InputError
 from amusd.outputs import RequestOutput
+from amusd.wishes import Wishes
 from tests.cli.fakes import METRICS, FakeReader
 
 PARAMS = SamplingParams(max_tokens=4, seed=3)
@@ -39,6 +40,12 @@ def test_a_line_s_own_parameters_win_and_empty_lines_are_passed_over(tmp_path):
     assert [(line.params.max_tokens, line.params.seed) for line in lines] == [(4, 3), (2, 3)]
 
 
+def test_a_line_may_have_wishes_which_do_not_make_it_another(tmp_path):
+    plain, wishing = read(tmp_path / "in", '{"prompt": "ab"}', '{"prompt": "ab", "priority": -1}')
+    assert (plain.wishes, wishing.wishes) == (Wishes(), Wishes(priority=-1))
+    assert plain.digest == wishing.digest
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -52,6 +59,7 @@ def test_a_line_s_own_parameters_win_and_empty_lines_are_passed_over(tmp_path):
         ('{"prompt": "a", "params": 3}', ":2: params: 3: give an object"),
         ('{"prompt": "a", "params": {"top_k": 0.5}}', ":2: top_k: 0.5: "),
         ('{"prompt": "0123456789abcdefg"}', ":2: prompt: 17 tokens: "),
+        ('{"prompt": "a", "priority": "high"}', ":2: priority: high: give a whole number"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):

@@ -65,7 +65,7 @@ def test_options_become_settings_of_a_load(monkeypatch, tmp_path):
     options = ["--rates", "0.5,8", "--arrivals", "bursts", "--requests", "5", "--seconds", "2.5"]
     assert main(["bench", "--load", "--draft", "demo-small", *options, "--out", str(tmp_path)]) == 0
     assert (given[0].rates, given[0].arrivals, given[0].requests) == ((0.5, 8.0), "bursts", 5)
-    assert (given[0].draft, given[0].seconds, given[0].max_requests) == ("demo-small", 2.5, 8)
+    assert (given[0].draft, given[0].seconds, given[0].max_requests) == ("demo-small", 2.5, 32)
     shown = ["bench", "--load", "--show", str(tmp_path / "load.json")]
     assert main(shown) == 0
     results = recorded_load()
@@ -100,6 +100,8 @@ def test_another_text_of_ours_fails_after_everything_was_written(benchmark, tmp_
         (["--ks", "1,2.5"], "--ks: 1,2.5: give whole numbers with commas between"),
         (["--repeats", "0"], "--repeats: 0"),
         (["--rates", "1"], "--rates: 1: only --load has it"),
+        (["--profile"], "--profile: True: only --load has it"),
+        (["--load", "--live", "4,few"], "--live: 4,few: give whole numbers with commas between"),
         (["--load", "--rates", "1,fast"], "--rates: 1,fast: give numbers with commas between"),
         (["--load", "--contenders", "pearl"], "--contenders: pearl"),
         (["--load", "--show", "missing.json"], "results: missing.json: cannot be read"),

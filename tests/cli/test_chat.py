@@ -40,7 +40,8 @@ class FakeClient:
             raise self.refusal
         return messages
 
-    def stream(self, messages, params):
+    def stream(self, messages, params, **wishes):
+        type(self).wishes = wishes
         self.prompts.append(messages)
         if len(self.prompts) in self.failures:
             raise BusyError("too many")
@@ -103,3 +104,13 @@ def test_where_the_server_is_and_how_it_is_reached(talk):
     _, _, _, client = talk([], "far:9", "--api-key", "k", "--tls", "ca.pem")
     assert (client.address, client.token, client.tls) == ("far:9", "k", "ca.pem")
     assert talk([], "--tls", "system")[3].tls is True
+
+
+def test_wishes_go_with_every_question(talk):
+    wishes = ("--priority", "-1", "--deadline-seconds", "20", "--num-speculative-tokens", "0")
+    _, _, _, client = talk(["hello"], *wishes)
+    assert client.wishes == {"priority": -1, "deadline_seconds": 20.0, "num_speculative_tokens": 0}
+    assert talk(["hello"])[3].wishes == {}
+    code, _, told, _ = talk(["hello"], "--deadline-seconds", "-3")
+    assert code == 2
+    assert "deadline_seconds: -3.0: give a finite number above 0" in told

@@ -124,6 +124,7 @@ def test_json_is_one_object_with_exactly_the_promised_fields(
             "rank_seen": list(METRICS.rank_seen),
             "rank_hits": list(METRICS.rank_hits),
             "drafters": [asdict(each) for each in METRICS.drafters],
+            "preemptions": METRICS.preemptions,
         },
     }
 

@@ -8,6 +8,16 @@ import pytest
 from amusd.cli import main
 
 SHORT = ("--set", "output_tokens=40", "--repeats", "1")
+SMALL_LOAD = {
+    "ks": [1],
+    "batches": [2],
+    "batch_tokens": 10,
+    "tokens_min": 60,
+    "loads": [0.5],
+    "requests": 6,
+    "output_tokens": 8,
+}
+LOAD = ("--load", *(part for name, value in SMALL_LOAD.items() for part in ("--set", f"load.{name}={value}")))
 
 
 def test_a_scenario_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +60,26 @@ def test_a_sweep_leaves_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert len(capsys.readouterr().out.splitlines()) == 1 + 1 + 4 + 1
 
 
+def test_load_is_shown_as_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", *LOAD]) == 0
+    shown = capsys.readouterr().out
+    assert "load-70b-1b: " in shown
+    assert all(word in shown for word in ("alone", "k=1", "goodput", "best", "mean latency, ms"))
+    assert max(map(len, shown.splitlines()[1:-1])) <= 80
+
+
+def test_load_leaves_numbers_and_charts_that_are_those_it_prints(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["simulate", *LOAD, "--seed", "5", "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {path.name for path in tmp_path.iterdir()} == {"load.json", "load-batches.png", "load-rates.png"}
+    assert json.loads((tmp_path / "load.json").read_text()) == found
+    assert found["scenario"]["seed"] == 5
+    assert [item["contender"] for item in found["batches"]] == ["alone", "sync k=1", "goodput"]
+
+
 def test_shipped_scenarios_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--list"]) == 0
     assert "llama-70b-8b: " in capsys.readouterr().out
@@ -63,6 +93,9 @@ def test_shipped_scenarios_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         (("--repeats", "0"), "--repeats: 0"),
         (("--scenario", "nowhere.yaml"), "nowhere.yaml"),
         (("--out", "/dev/null/x"), "--out"),
+        (("--load",), "--repeats: 1: --load sweeps batches and rates"),
+        (("--set", "load.batches=[0]"), "load.batches.0: 0: "),
+        (("--set", "target.curve.points=[]"), "target.curve.points: []: "),
     ],
 )
 def test_a_wrong_option_is_one_line_and_code_two(

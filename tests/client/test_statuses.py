@@ -15,7 +15,7 @@ from amusd.errors import (
     UnavailableError,
     WorkerError,
 )
-from amusd.transport.statuses import DETAILS_KEY, code_of, details_of, error_of
+from amusd.transport.statuses import DETAILS_KEY, code_of, details_of, error_of, trailer_of
 
 
 class FakeCall(grpc.RpcError):
@@ -54,6 +54,14 @@ def test_every_kind_of_error_comes_back_as_it_was(error, code):
     back = error_of(FakeCall(code_of(error), str(error), details_of(error, "id")), "here:1")
     assert type(back) is type(error)
     assert str(back) == str(error)
+
+
+@pytest.mark.parametrize("seconds", [7, None])
+def test_when_to_try_again_is_in_the_details_and_where_grpc_reads_it(seconds):
+    trailer = dict(trailer_of(BusyError("full", seconds), "id"))
+    back = error_of(FakeCall(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", trailer[DETAILS_KEY]), "here:1")
+    assert back.retry_seconds == seconds
+    assert trailer.get("grpc-retry-pushback-ms") == (None if seconds is None else "7000")
 
 
 def test_a_special_input_error_comes_back_with_its_field():

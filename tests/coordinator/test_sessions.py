@@ -105,20 +105,23 @@ def test_a_request_that_the_target_refuses_fails_with_the_field(told, request_):
     assert asyncio.run(refusal(request_)) == "top_k: 3: give more"
 
 
-def test_the_target_is_told_that_a_request_takes_no_drafts_and_a_drafter_nothing(request_):
+def test_a_request_is_opened_with_the_time_that_is_left_of_its_deadline(request_):
+    assert not as_delivered(request_).HasField("deadline_seconds")
+    hurried = replace(request_, order=replace(request_.order, deadline_seconds=5.0))
+    hurried.arrived_ns -= 2_000_000_000
+    assert as_delivered(hurried).deadline_seconds <= 3.0
+    hurried.arrived_ns -= 10_000_000_000
+    assert as_delivered(hurried).deadline_seconds <= -7.0
+
+
+def test_the_target_is_told_that_a_request_takes_no_drafts(request_):
     alone = replace(request_, order=replace(request_.order, speculative=False))
     assert [as_delivered(each).speculative for each in (request_, alone)] == [True, False]
-    session = DraftSession("draft 0", str, pytest.fail, {7: alone}, str)
-    told = []
-    session.tell = told.append
-    session.open(alone)
-    assert told == []
-    session.open(request_)
-    assert len(told) == 1
 
 
 def test_a_drafter_is_absent_until_it_is_attached_to_the_target(request_):
     session = DraftSession("draft 0", str, pytest.fail, {7: request_}, str)
+    session.open(request_)
     assert session.absence() == "was not there"
     session.on_reply(draft_pb2.DraftEvent(link=draft_pb2.LinkState(attached=True)))
     assert session.absence() is None
@@ -130,6 +133,7 @@ def test_a_drafter_is_absent_until_it_is_attached_to_the_target(request_):
 
 def test_a_drafter_that_refuses_a_request_is_told_in_its_notes(request_):
     session = DraftSession("draft 0", str, pytest.fail, {7: request_}, str)
+    session.open(request_)
     refused = common_pb2.Refused(request=7, field="max_requests", value="8", remedy="raise it")
     session.on_reply(draft_pb2.DraftEvent(refused=refused))
     assert request_.notes == ["draft 0 does not draft for this request: max_requests: 8: raise it"]

@@ -80,7 +80,9 @@ class Pair:
         order = Order(request, prompt, len(prompt), len(prompt) + count, ends, 0, 0, params)
         assert self.target.on_open(request, prompt, len(prompt), order.length_max, ends)
         self.verifier.open(order)
-        assert self.verifier.prefill(request)
+        self.verifier.take_cells(request)
+        self.verifier.prefill(request, 256)
+        assert not self.verifier.unwritten(request)
         if self.drafting:
             self.drafter.open(request, prompt, len(prompt), params, 0, end_tokens=ends)
             self.drafts.on_open(request, prompt, order.length_max)

@@ -1,5 +1,7 @@
 """The same engine under Ray: two actors, a lookup beside them, the same bytes, nothing left behind."""
 
+import json
+
 import psutil
 
 from amusd import SamplingParams
@@ -23,7 +25,8 @@ def test_ray_actors_write_the_bytes_that_the_target_alone_writes(alone, repeatin
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_a_rule_that_needs_q_is_followed_under_ray(alone, repeating):
+def test_a_rule_that_needs_q_is_followed_under_ray(alone, repeating, monkeypatch, tmp_path):
+    monkeypatch.setenv("AMUSD_COST_FILES", str(tmp_path))
     greedy = DRAWN.model_copy(update={"temperature": 0.0})
     wanted = alone.generate(repeating[0], greedy)[0]
     with start("async", launcher="ray", rule="rrsw") as llm:
@@ -32,3 +35,7 @@ def test_a_rule_that_needs_q_is_followed_under_ray(alone, repeating):
     assert outputs[0].token_ids == wanted.token_ids
     assert [(len(output.token_ids), output.finish_reason) for output in outputs] == [(60, "length")] * 2
     assert all(output.metrics.drafted > 0 for output in outputs)
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*.json")]
+    learned_from = {file["about"].get("role", "target"): file["costs"]["passes"] for file in kept}
+    assert learned_from["target"] >= max(output.metrics.passes for output in outputs), "actors end in order"
+    assert learned_from["draft"] > 0

@@ -70,7 +70,7 @@ class Desk:
 
     def __init__(self, rule, seed, damage=lambda draws: draws, asked=PARAMS):
         vocabulary_size = runner("demo").loaded.vocabulary_size
-        self.policy = BestFirstPolicy(rows_max=BATCH, depth_max=TOKENS, branch=4, reach_min=1e-9)
+        self.policy = BestFirstPolicy(rows=BATCH, depth_max=TOKENS, branch=4, reach_min=1e-9)
         window = self.policy.window
         self.rule, self.damage, self.asked = rule, damage, asked
         self.verifier = Verifier(runner("demo"), NO_CHECK, CostCurve({}), vocabulary_size, rule)
@@ -89,7 +89,9 @@ class Desk:
             order = Order(request, prompt(), len(prompt()), length, frozenset(), request, 0, self.asked)
             self.target.on_open(request, prompt(), len(prompt()), length, frozenset())
             self.verifier.open(order)
-            assert self.verifier.prefill(request)
+            self.verifier.take_cells(request)
+            self.verifier.prefill(request, 256)
+            assert not self.verifier.unwritten(request)
             if self.rule is not None:
                 self.drafter.open(request, prompt(), len(prompt()), PARAMS, request)
                 self.drafts.on_open(request, prompt(), length)

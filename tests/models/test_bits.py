@@ -20,15 +20,24 @@ def new_cells(family: str, slots: int = 1, dtype: torch.dtype = torch.bfloat16) 
 
 
 def chain(
-    cells: TargetCells, slot: int, tokens: Sequence[int], width: int, others: Sequence[int] = ()
+    cells: TargetCells,
+    slot: int,
+    tokens: Sequence[int],
+    width: int,
+    others: Sequence[int] = (),
+    beside: int = 3,
 ) -> Tensor:
-    """[tokens, vocabulary] logits of known tokens fed `width` a pass, all accepted, beside other slots."""
+    """[tokens, vocabulary] logits of known tokens fed `width` a pass, all accepted, beside other slots.
+
+    These have `beside` rows each, and one of them comes later in the pass.
+    """
     parts = []
     for done in range(0, len(tokens), width):
         fed = list(tokens[done : done + width])
-        plans = [cells.plan(other, 5, [6, 7], [0, 1]) for other in others]
-        plans.append(cells.plan(slot, fed[0], fed[1:], range(len(fed) - 1)))
-        parts.append(cells.forward(plans)[-1, : len(fed)])
+        plans = [cells.plan(other, 5, range(6, 5 + beside), range(beside - 1)) for other in others]
+        place = len(others) // 2
+        plans.insert(place, cells.plan(slot, fed[0], fed[1:], range(len(fed) - 1)))
+        parts.append(cells.forward(plans)[place])
         cells.keep(slot, range(1, len(fed)))
     return torch.cat(parts)
 
@@ -61,6 +70,10 @@ def test_bits_depend_on_no_width_batch_or_neighbour(family: str, dtype: torch.dt
     together.prefill(others[1], random_tokens(7, seed=4))
     together.prefill(slot, [*prompt, fed[0]])
     assert torch.equal(chain(together, slot, fed, 3, others), reference), "beside ragged neighbours"
+    for width, beside in ((1, 1), (4, 1), (5, 2), (1, 7)):
+        together.truncate(slot, PROMPT + 1)
+        logits = chain(together, slot, fed, width, others, beside)
+        assert torch.equal(logits, reference), f"{width} rows beside {beside} of each other request"
     assert together.close(0) == slot, "the last slot's content moves into the hole"
     together.truncate(0, PROMPT + 1)
     assert torch.equal(chain(together, 0, fed, 4, [1]), reference), "in a slot that it moved into"
@@ -121,5 +134,5 @@ def test_bits_survive_growth_beyond_a_block(dtype: torch.dtype) -> None:
     far.cells, far.ancestors = [700], [[700]]
     near = cells.plan(slot, fed[0], fed[1:], range(STEPS - 1))
     assert cells.runner.cells.cells == 512
-    assert torch.equal(cells.forward([near, far])[0, :STEPS], reference)
+    assert torch.equal(cells.forward([near, far])[0], reference)
     assert cells.runner.cells.cells == 1024

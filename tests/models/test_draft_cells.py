@@ -82,7 +82,7 @@ class World:
             for node in chosen:
                 self.add_children(request, node)
         if items:
-            logits = self.cells.forward(items)
+            logits = torch.cat(self.cells.forward(items))
             assert logits.shape == (len(expected), VOCABULARY)
             for row, text in zip(logits, expected, strict=True):
                 with torch.inference_mode():

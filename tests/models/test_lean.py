@@ -24,7 +24,7 @@ def test_a_tree_pass_gives_the_logits_of_transformers_code(family: str) -> None:
     for name in (family, family.removesuffix("-lean")):
         cells = TargetCells(Runner(loaded_model(name), slots=1, context=64))
         cells.prefill(cells.open(), prompt)
-        logits.append(cells.forward([cells.plan(0, prompt[-1], drafted, parents)])[0, :7])
+        logits.append(cells.forward([cells.plan(0, prompt[-1], drafted, parents)])[0])
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
 
 
@@ -96,3 +96,25 @@ def llama(**more: object) -> LlamaForCausalLM:
         **more,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def test_products_take_as_many_rows_as_all_requests_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = loaded_model("llama-lean", torch.bfloat16)
+    assert loaded.lean is not None and loaded.rows_multiple == ROWS_MULTIPLE
+    cells = TargetCells(Runner(loaded, slots=5, context=64))
+    for slot in range(5):
+        cells.prefill(cells.open(), random_tokens(9 + slot, seed=slot))
+    taken: list[int] = []
+    forward = loaded.lean.forward
+
+    def counted(ids: torch.Tensor, *others: object) -> torch.Tensor:
+        taken.append(len(ids))
+        return forward(ids, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loaded.lean, "forward", counted)
+    plans = [
+        cells.plan(slot, 5, [6] * drafted, range(drafted)) for slot, drafted in enumerate((0, 3, 0, 0, 5))
+    ]
+    logits = cells.forward(plans)
+    assert [len(part) for part in logits] == [1, 4, 1, 1, 6]
+    assert taken == [16], "13 rows, not five times eight"

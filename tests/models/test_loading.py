@@ -270,7 +270,7 @@ def test_a_context_beyond_the_model(folder: Path) -> None:
 def test_what_does_not_fit_is_refused_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes_module, "available_bytes", lambda devices: 2**20)
     with pytest.raises(
-        ModelError, match=r"^target: \S+: does not fit on cpu:0: .* lower max_model_len or max_requests"
+        ModelError, match=r"^target: \S+: does not fit on cpu:0: .* lower max_model_len, take"
     ) as caught:
         load_model(ModelSpec(str(folder)), CPU, slots=8, context=256)
     one_line(caught.value)

@@ -54,7 +54,7 @@ def test_a_packed_model_gives_the_same_bits_and_is_exact(family: str) -> None:
     for loaded in (loaded_model(family, torch.bfloat16), packed):
         cells = TargetCells(Runner(loaded, slots=1, context=64))
         cells.prefill(cells.open(), prompt)
-        logits.append(cells.forward([cells.plan(0, prompt[-1], drafted, range(7))]))
+        logits.append(cells.forward([cells.plan(0, prompt[-1], drafted, range(7))])[0])
     assert torch.equal(*logits)
     assert self_check(Runner(packed, slots=2, context=64)).exact
 

@@ -181,3 +181,14 @@ def test_each_mode_has_its_policy_and_its_window():
     assert drafting.window == 2 * 7 * drafting.branch
     with pytest.raises(InputError, match="mode: alone"):
         draft_policy("alone", 5)
+
+
+def test_who_is_late_is_drafted_for_as_if_its_futures_were_likelier():
+    made = endpoint(1, 2)
+    sure = grow(made, 1, (None, 11, 0.8), (0, 12, 0.8))
+    doubtful = grow(made, 2, (None, 21, 0.4), (0, 22, 0.4))
+    policy = best_first(rows_max=1)
+    assert brief(policy.choose(made)) == brief(policy.choose(made, weights={2: 3.9})) == [(1, sure[1], 2)]
+    assert brief(policy.choose(made, weights={2: 4.1})) == [(2, doubtful[1], 2)]  # 0.16 times that, over 0.64
+    unlikely = best_first(rows_max=2, reach_min=0.2)
+    assert brief(unlikely.choose(made, weights={2: 8.0})) == [(1, sure[1], 2)], "no likelier than it was"

@@ -40,8 +40,8 @@ class FakeCoordinator:
             rule="race",
         )
 
-    async def stream(self, prompt, tokens, params, *, speculative=True):
-        self.asked.append((prompt, tokens, params, speculative))
+    async def stream(self, prompt, tokens, params, wishes):
+        self.asked.append((prompt, tokens, params, wishes))
         self.open_count += 1
         try:
             async with self._places:

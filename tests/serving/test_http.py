@@ -13,6 +13,7 @@ from amusd.serving.desk import FrontDesk
 from amusd.serving.http_front import BODY_BYTES_MAX, HttpFront
 from amusd.serving.intake import Intake
 from amusd.serving.metrics import ServerMetrics
+from amusd.wishes import Wishes
 from tests.serving.conftest import TEMPLATE
 from tests.serving.fakes import FakeCoordinator, until
 
@@ -55,6 +56,7 @@ def ask_text(reader, content):
 
 
 COMPLETIONS = "/v1/completions"
+CHATS = "/v1/chat/completions"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,17 @@ COMPLETIONS = "/v1/completions"
         ({"prompt": "a", "stream_options": {"include_usage": True}}, 400, "stream_options", "only a stream"),
         ({"prompt": "a", "rule": "hub"}, 400, "rule", "give one of race, topk"),
         ({"prompt": "a", "rule": "rrs"}, 400, "rule", "ask for race or topk"),
-        ({"prompt": "a", "speculative": "eagle"}, 400, "speculative", "valid boolean"),
+        ({"prompt": "a", "speculative": "eagle"}, 400, "speculative", "give true or false"),
+        (
+            {"prompt": "a", "num_speculative_tokens": -1},
+            400,
+            "num_speculative_tokens",
+            "0 (no drafts) or more",
+        ),
+        ({"prompt": "a", "priority": 0.5}, 400, "priority", "lower goes first"),
+        ({"prompt": "a", "priority": 2**31}, 400, "priority", "lower goes first"),
+        ({"prompt": "a", "deadline_seconds": 0}, 400, "deadline_seconds", "above 0"),
+        (b'{"prompt": "a", "deadline_seconds": 1e999}', 400, "deadline_seconds", "finite"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -230,9 +242,19 @@ def test_one_request_has_its_metrics_in_vllm_s_form_and_several_have_none(reader
     assert body["metrics"] is None
 
 
-def test_speculation_can_be_turned_off_for_one_request(reader):
-    _, _, coordinator = ask(reader, COMPLETIONS, {"prompt": "a", "speculative": False})
-    assert coordinator.asked[0][3] is False
+WISHES = {"speculative": False, "num_speculative_tokens": 3, "priority": -2, "deadline_seconds": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [(COMPLETIONS, {"prompt": "a"}), (CHATS, {"messages": [{"role": "user", "content": "a"}]})],
+)
+def test_the_wishes_of_a_request_go_with_it_and_null_is_none(reader, path, content):
+    template = TEMPLATE.read_text()
+    _, _, coordinator = ask(reader, path, content | WISHES, template=template)
+    assert coordinator.asked[0][3] == Wishes(**WISHES)
+    _, _, coordinator = ask(reader, path, content | dict.fromkeys(WISHES), template=template)
+    assert coordinator.asked[0][3] == Wishes()
 
 
 def test_a_chat_may_be_as_long_as_there_is_room_unless_it_says_how_long(reader):
@@ -347,9 +369,40 @@ def test_more_than_may_wait_is_refused_with_429_and_those_inside_go_on(reader):
     refused, pair, statuses, desk = asyncio.run(scenario())
     assert refused.status_code == pair.status_code == 429
     assert refused.json()["error"]["code"] == "queue_full"
-    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["retry-after"] == pair.headers["retry-after"] == "1"
     assert statuses == [200, 200, 200]
     assert desk.inside == desk.running == desk.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("took", "one", "two"),
+    [((12.0,), "6", "12"), ((1.0, 1.0, 31.0), "2", "4"), ((0.01,), "1", "1"), ((600,), "60", "60")],
+)
+def test_who_is_refused_is_told_to_come_back_when_as_many_have_left_as_lack_room(reader, took, one, two):
+    async def scenario():
+        async with front(reader, queue_max=1) as (client, desk, coordinator):
+            for seconds in took:
+                desk.on_finished(seconds)
+            coordinator.hold.clear()
+            inside = [asyncio.create_task(client.post(COMPLETIONS, json={"prompt": "a"})) for _ in range(3)]
+            await until(lambda: (desk.running, desk.waiting) == (2, 1))
+            refused = [
+                await client.post(COMPLETIONS, json={"prompt": prompt}) for prompt in ("a", ["a", "b"])
+            ]
+            coordinator.hold.set()
+            await asyncio.gather(*inside)
+            return refused
+
+    for response, seconds in zip(asyncio.run(scenario()), (one, two), strict=True):
+        assert response.headers["retry-after"] == seconds
+        assert f"try again in {seconds} s" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("content", "param"), [({"n": 4}, "n"), ({"prompt": ["a"] * 4}, "prompt")])
+def test_more_than_are_ever_let_in_are_told_so_and_not_to_come_back(reader, content, param):
+    status, body, _ = ask(reader, COMPLETIONS, {"prompt": "a"} | content, queue_max=1)
+    assert (status, body["error"]["param"]) == (400, param)
+    assert "3 outputs can run or wait" in body["error"]["message"]
 
 
 def test_a_server_that_starts_or_drains_says_so_with_503(reader):
@@ -432,6 +485,7 @@ def test_metrics_count_what_happened_under_vllm_s_names_or_our_own(reader):
         'vllm:inter_token_latency_seconds_count{model_name="demo"} 2.0',
         'vllm:time_to_first_token_seconds_count{model_name="demo"} 1.0',
         'amusd:rollbacks_total{model_name="demo"} 1.0',
+        'vllm:num_preemptions_total{model_name="demo"} ',
         'amusd:requests_refused_total{model_name="demo",reason="InputError"} 1.0',
     ):
         assert line in text

@@ -322,6 +322,34 @@ def test_a_request_is_aborted_by_its_name_while_it_runs_and_while_it_waits(clien
     wait_until_free(client)
 
 
+def test_of_those_who_wait_the_lowest_priority_is_decoded_first(server, client):
+    holding = [client.stream("class A:", LONG, request_id=f"held-{i}") for i in range(4)]
+    assert all(next(stream).token_ids for stream in holding)
+
+    async def wait():
+        async with AsyncClient(server.grpc, token=KEY) as waiting:
+
+            async def begin(name, **wishes):
+                async with contextlib.aclosing(
+                    waiting.stream("class B:", LONG, request_id=name, **wishes)
+                ) as s:
+                    async for _ in s:
+                        return name
+
+            tasks = []
+            for name, priority in (("later", 1), ("as usual", 0), ("hurried", -1)):
+                tasks.append(asyncio.create_task(begin(name, priority=priority)))
+                while (await waiting.info())["waiting"] < len(tasks):  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.02)
+            client.abort("held-0")
+            return [await done for done in asyncio.as_completed(tasks)]  # who began leaves its place
+
+    assert asyncio.run(wait()) == ["hurried", "as usual", "later"]
+    for stream in holding[1:]:
+        stream.close()
+    wait_until_free(client)
+
+
 def test_a_full_queue_refuses_and_what_is_inside_goes_on(server, client):
     with Client(server.grpc, token=KEY, retries=False) as impatient:
         streams = [impatient.stream("class A:", LONG) for _ in range(4)]
@@ -332,8 +360,9 @@ def test_a_full_queue_refuses_and_what_is_inside_goes_on(server, client):
                 waiting = [asyncio.create_task(many.generate("a", LONG)) for _ in range(12)]
                 while (await many.info())["waiting"] < 12:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.02)
-                with pytest.raises(BusyError, match="try again later"):
+                with pytest.raises(BusyError, match=r"try again in \d+ s") as refused:
                     await many.generate("a", GREEDY)
+                assert 1 <= refused.value.retry_seconds <= 60
                 for task in waiting:
                     task.cancel()
 

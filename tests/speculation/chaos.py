@@ -37,6 +37,7 @@ def _mishaps(world: World, rng: random.Random, index: int) -> list[Callable[[], 
         lambda: world.cut(index),
         lambda: world.connect(index),
         lambda: world.restart_drafter(index),
+        lambda: world.hand_over(index),
     ]
 
 
@@ -70,7 +71,7 @@ def _work(world: World, rng: random.Random, index: int) -> list[Callable[[], obj
         lambda: world.deliver_feed(twice=twice),
         lambda: world.draft(index, pick, guesses),
         lambda: world.hand_out(index),
-        lambda: world.open(prompt, rng.randint(1, 20)),
+        lambda: world.open(prompt, rng.randint(1, 20), rng.choice([(0, 1), (index,)])),
         lambda: world.send(index),
         lambda: repeat(lambda: world.deliver_up(index)),
         lambda: repeat(lambda: world.deliver_down(index, twice=twice)),

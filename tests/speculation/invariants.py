@@ -46,6 +46,14 @@ def check_verifiable(
             assert len(path) == node.position + 1 > len(log)
 
 
+def check_followed(world: World) -> None:
+    """With nothing on its way, a drafter knows all of the log of what it drafts for."""
+    for drafter in world.drafters:
+        for request in set(drafter.endpoint.requests()) & set(world.target.requests()):
+            if drafter.endpoint.attached(request):
+                assert tuple(drafter.endpoint.log(request).tokens) == tuple(world.target.log(request).tokens)
+
+
 def check(world: World) -> None:
     for order in world.orders.values():
         _check_output(world, order)

@@ -15,6 +15,7 @@ def attached(prompt: tuple[int, ...] = (1, 2)) -> DrafterEndpoint:
     endpoint = drafter(prompt)
     endpoint.hello()
     endpoint.on_attached(Attached(R, len(prompt), ()))
+    assert endpoint.outgoing() == [Have(R, len(prompt))]
     return endpoint
 
 

@@ -22,6 +22,7 @@ SECOND = Draws((8,), (8, 9), (0.75, 0.25))
 def linked() -> tuple[TargetEndpoint, DrafterEndpoint]:
     of, by = target(), drafter()
     attach(of, by)
+    say(of, by)
     return of, by
 
 

@@ -22,9 +22,13 @@ class HostileWorld(RuleBasedStateMachine):
         self.world.connect(0)
         self.world.open((1, 2), 12)
 
-    @rule(prompt=st.lists(TOKENS, min_size=1, max_size=3).map(tuple), output_max=st.integers(1, 20))
-    def open(self, prompt: tuple[int, ...], output_max: int) -> None:
-        self.world.open(prompt, output_max)
+    @rule(
+        prompt=st.lists(TOKENS, min_size=1, max_size=3).map(tuple),
+        output_max=st.integers(1, 20),
+        holders=st.sampled_from([(0, 1), (0,), (1,)]),
+    )
+    def open(self, prompt: tuple[int, ...], output_max: int, holders: tuple[int, ...]) -> None:
+        self.world.open(prompt, output_max, holders)
 
     @rule(pick=PICKS)
     def abort(self, pick: int) -> None:
@@ -104,6 +108,10 @@ class HostileWorld(RuleBasedStateMachine):
     @rule(index=DRAFTERS)
     def restart_drafter(self, index: int) -> None:
         self.world.restart_drafter(index)
+
+    @rule(index=DRAFTERS)
+    def hand_over(self, index: int) -> None:
+        self.world.hand_over(index)
 
     @rule()
     def restart_target(self) -> None:

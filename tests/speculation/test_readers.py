@@ -45,6 +45,44 @@ def test_a_slow_drafter_gets_one_commit_however_late() -> None:
     assert of.messages_for(D) == []
 
 
+def test_a_drafter_that_another_request_was_given_to_hears_of_its_begin_and_end_alone() -> None:
+    of = target()
+    of.on_attach(OTHER, Hello(4, {}))
+    assert of.messages_for(OTHER) == [Attached(R, 2, ())]
+    step(of, 5)
+    assert of.messages_for(OTHER) == []
+    step(of, END)
+    assert of.messages_for(OTHER) == [Close(R)]
+
+
+def test_a_drafter_that_opens_a_request_late_reads_on_from_what_it_has() -> None:
+    of, by = target(), drafter()
+    of.on_attach(OTHER, Hello(3, {}))
+    step(of, 5, 6)
+    by.hello()
+    by.on_abort(R)
+    hear(of, by, OTHER)
+    step(of, 7)
+    assert of.drafting() == [OTHER]  # nobody drafts, so whoever is there may
+    of.on_attach(D, Hello(4, {}))
+    by.on_open(R, (1, 2, 5), 50)
+    say(of, by, OTHER)
+    assert of.drafting() == [OTHER]
+    (message,) = of.messages_for(OTHER)
+    assert isinstance(message, Commit)
+    assert (message.start, message.tokens) == (3, (6, 7))
+
+
+def test_a_drafter_that_spoke_of_a_request_before_the_target_opened_it_speaks_again() -> None:
+    of, by = TargetEndpoint(7, 100, LIMITS), drafter()
+    of.on_attach(D, by.hello())
+    of.on_open(R, (1, 2), 2, 50, frozenset({END}))
+    hear(of, by)
+    assert say(of, by) == [Have(R, 2)]
+    step(of, 5)
+    assert kinds(of.messages_for(D)) == ["Commit"]
+
+
 def test_have_is_answered_with_one_commit_from_there() -> None:
     of = attached_target()
     step(of, 5, 6)

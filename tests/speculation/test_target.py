@@ -114,6 +114,15 @@ def test_a_request_without_drafts_has_room_for_none_and_no_drafter_hears_of_it()
         of.on_propose(D, Propose(other, (Node(NodeId(0), -3, 6, 0.5),)))
 
 
+def test_a_request_with_a_cap_has_room_for_no_more_than_that() -> None:
+    of, other = attached_target(), RequestId(2)
+    of.on_open(other, (1, 2), 2, 6, frozenset(), num_speculative_tokens=2)
+    assert (of.room(R), of.room(other)) == (47, 2)
+    of.on_verified(other, [], [], [5])
+    of.on_verified(other, [], [], [5])
+    assert of.room(other) == 1
+
+
 def test_opened_at_its_end_it_says_so_without_a_token() -> None:
     of = target()
     other = RequestId(2)

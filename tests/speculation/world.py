@@ -18,7 +18,7 @@ from amusd.speculation.target import TargetEndpoint
 from amusd.speculation.tree import TreeNode
 
 from .fake_target import END, LIMITS, LOOKUP, REQUESTS_MAX, VOCABULARY_SIZE, WINDOW, next_token
-from .invariants import check, check_change, check_verifiable
+from .invariants import check, check_change, check_followed, check_verifiable
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Order:
     prompt: tuple[int, ...]
     length_max: int
     ledger: Ledger
+    holders: set[int]  # the drafters that it is opened on
     aborted: bool = False
 
 
@@ -72,15 +73,17 @@ class World:
     def live(self) -> list[Order]:
         return [order for order in self.orders.values() if order.ledger.final is None and not order.aborted]
 
-    def open(self, prompt: tuple[int, ...], output_max: int) -> Order | None:
+    def open(
+        self, prompt: tuple[int, ...], output_max: int, holders: tuple[int, ...] = (0, 1)
+    ) -> Order | None:
         if len(self.live()) >= REQUESTS_MAX:
             return None
         request = RequestId(self.fresh())
-        order = Order(request, prompt, len(prompt) + output_max, Ledger(request, prompt))
+        order = Order(request, prompt, len(prompt) + output_max, Ledger(request, prompt), set(holders))
         self.orders[request] = order
         self.control.append(("open", request, prompt))
-        for drafter in self.drafters:
-            drafter.control.append(("open", request, prompt))
+        for index in holders:
+            self.drafters[index].control.append(("open", request, prompt))
         return order
 
     def abort(self, order: Order) -> None:
@@ -271,7 +274,17 @@ class World:
         self.cut(index)
         self.drafters[index] = self._boot()
         for order in self.live():
-            self.drafters[index].control.append(("open", order.request, tuple(order.ledger.tokens)))
+            if index in order.holders:
+                self.drafters[index].control.append(("open", order.request, tuple(order.ledger.tokens)))
+
+    def hand_over(self, index: int) -> None:
+        """A drafter loses its link, and what it alone drafted for goes to the other one."""
+        self.cut(index)
+        for order in self.live():
+            if order.holders == {index}:
+                order.holders = {1 - index}
+                self.drafters[index].control.append(("abort", order.request, ()))
+                self.drafters[1 - index].control.append(("open", order.request, tuple(order.ledger.tokens)))
 
     def restart_target(self) -> None:
         for index in range(len(self.drafters)):
@@ -313,6 +326,7 @@ class World:
                 self.send(index)
                 self.hand_out(index)
             if not any(streams):
+                check_followed(self)
                 return
             self.deliver_control()
             self.deliver_feed()

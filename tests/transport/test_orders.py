@@ -28,6 +28,9 @@ orders = st.builds(
     sample_index=numbers,
     params=settings,
     speculative=st.booleans(),
+    num_speculative_tokens=st.none() | st.integers(0, 64),
+    priority=st.integers(-(2**31), 2**31 - 1),
+    deadline_seconds=st.none() | st.floats(allow_nan=False, allow_infinity=False),
 )
 
 

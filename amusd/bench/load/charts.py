@@ -7,11 +7,25 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amusd.bench.charts import BLUE, GREEN, MARKERS, ORANGE, PURPLE, SKY, VERMILION, YELLOW, plain, save
+from amusd.bench.charts import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    plain,
+    save,
+)
 from amusd.bench.load.measures import Distribution, Measures
 from amusd.bench.load.results import JUDGED, LoadResults
 from amusd.bench.load.settings import ALONE
 
+RIVAL_COLOURS: Final = (GREY, BLACK)
 FIXED_COLOURS: Final = (GREEN, BLUE, ORANGE, PURPLE, YELLOW)
 PARTS: Final = ("mean", "p50", "p99")
 QUANTITIES: Final[tuple[tuple[str, str, Callable[[Measures], Distribution | None]], ...]] = (
@@ -115,7 +129,9 @@ def _finish(figure: Figure, results: LoadResults) -> None:
 def _colour(results: LoadResults, key: str) -> str:
     if key in (ALONE, JUDGED):
         return SKY if key == ALONE else VERMILION
-    others = [other for other in results.contenders if other not in (ALONE, JUDGED)]
+    if key in results.rivals:
+        return RIVAL_COLOURS[results.rivals.index(key) % len(RIVAL_COLOURS)]
+    others = [other for other in results.contenders if other not in (ALONE, JUDGED, *results.rivals)]
     return FIXED_COLOURS[others.index(key) % len(FIXED_COLOURS)]
 
 

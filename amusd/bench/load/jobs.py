@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 
 from amusd.params import SamplingParams
 
@@ -59,3 +60,20 @@ def mixed_jobs(
             )
         )
     return jobs
+
+
+def staggered(jobs: Sequence[Job], live: int) -> list[tuple[int, Job]]:
+    """Jobs for a closed loop of so many live requests, each with its index.
+
+    The first `live` of them are cut short, each by another share, so that not all end together; then all jobs
+    follow.
+
+    Args:
+        jobs: at least one; they begin anew where there are fewer than `live`.
+    """
+    first = islice(cycle(enumerate(jobs)), live)
+    cut = [
+        (index, replace(job, tokens=-(-job.tokens * (place + 1) // live)))
+        for place, (index, job) in enumerate(first)
+    ]
+    return [*cut, *enumerate(jobs)]

@@ -1,12 +1,12 @@
 """What the runs of a contender at one rate say; each formula is in benchmarks/README.md."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 
-from amusd.bench.load.runs import Request, Run
+from amusd.bench.load.runs import HeldRun, Request, Run
 from amusd.bench.statistics import Spread, paired_ratio, spread
 
 
@@ -30,7 +30,9 @@ class Measures:
         in_flight: mean number of requests that are decoded or wait.
         verified: drafted tokens per pass and request.
         accepted: share of them that was committed; None where none was verified.
-        finished, offered, exact: requests.
+        finished, offered, compared, exact: requests.
+        tokens_per_pass: of finished requests, the target's own token included, by the kind of their prompts;
+            none of who counts no passes.
     """
 
     contender: str
@@ -45,7 +47,24 @@ class Measures:
     accepted: float | None
     finished: int
     offered: int
+    compared: int
     exact: int
+    tokens_per_pass: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMeasures:
+    """One contender with so many requests at all times, over all repeats.
+
+    Args:
+        tokens_per_second: by repeat.
+        over: that of another contender, within each repeat, by the other's key.
+    """
+
+    contender: str
+    live: int
+    tokens_per_second: Spread
+    over: Mapping[str, Spread]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +98,13 @@ def distribution(values: Iterable[float | None]) -> Distribution | None:
     return Distribution(fmean(known), float(p50), float(p99))
 
 
-def measure(runs: Sequence[Run], alone: Sequence[Run] = ()) -> Measures:
+def measure(runs: Sequence[Run], alone: Sequence[Run] = (), kinds: Sequence[str] = ()) -> Measures:
     """Put the repeats of one contender at one rate together.
 
     Args:
         runs: at least one.
         alone: those of the target alone at this rate, in the same order; none leaves `over_alone` out.
+        kinds: of the jobs' prompts, by job; none leaves `tokens_per_pass` out.
     """
     done = [request for run in runs for request in run.finished]
     passes, verified = sum(r.passes for r in done), sum(r.verified for r in done)
@@ -103,8 +123,41 @@ def measure(runs: Sequence[Run], alone: Sequence[Run] = ()) -> Measures:
         accepted=sum(request.accepted for request in done) / verified if verified else None,
         finished=len(done),
         offered=sum(len(run.requests) for run in runs),
+        compared=sum(request.exact is not None for request in done),
         exact=sum(request.exact is True for request in done),
+        tokens_per_pass=_tokens_per_pass(done, kinds) if kinds else {},
     )
+
+
+def measure_held(runs: Sequence[HeldRun], others: Mapping[str, Sequence[HeldRun]]) -> HeldMeasures:
+    """Put the repeats of one contender with one number of live requests together.
+
+    Args:
+        runs: at least one.
+        others: by key, those that it is set against, in the same order; who finished nothing is left out.
+    """
+    rates = [run.tokens_per_second for run in runs]
+    below = {key: [run.tokens_per_second for run in theirs] for key, theirs in others.items()}
+    return HeldMeasures(
+        contender=runs[0].contender,
+        live=runs[0].live,
+        tokens_per_second=spread(rates),
+        over={
+            key: paired_ratio(rates, theirs)
+            for key, theirs in below.items()
+            if len(theirs) == len(rates) and all(theirs)
+        },
+    )
+
+
+def _tokens_per_pass(done: Sequence[Request], kinds: Sequence[str]) -> dict[str, float]:
+    """The mean acceptance length by kind."""
+    found = {}
+    for kind in dict.fromkeys(kinds):
+        mine = [request for request in done if kinds[request.job] == kind]
+        if passes := sum(request.passes for request in mine):
+            found[kind] = sum(request.tokens for request in mine) / passes
+    return found
 
 
 def compare(ours: Measures, others: Sequence[Measures]) -> Comparison | None:

@@ -1,9 +1,10 @@
-"""Offers requests to a server when they are due, and notes when each gets its tokens."""
+"""Offers requests to a server, when they are due or as others end, and notes when each gets its tokens."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, cycle
 from typing import Final
 
 from amusd.bench.load.jobs import Job
@@ -27,6 +28,22 @@ class Answer:
     finished: float | None = None
     token_ids: list[int] = field(default_factory=list)
     metrics: RequestMetrics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A closed loop.
+
+    Args:
+        tokens: that came in the window.
+        seconds: of the window.
+        answers: token ids so far of every request that was begun, with the index of its job; of transformers
+            none.
+    """
+
+    tokens: int
+    seconds: float
+    answers: tuple[tuple[int, TokenIds], ...] = ()
 
 
 async def is_exact(address: str) -> bool:
@@ -84,6 +101,67 @@ async def offer(
             await _wait_until_free(client)
             return answers, seconds
     return answers, max(answer.finished or 0.0 for answer in answers)
+
+
+async def hold(
+    address: str,
+    prompts: Sequence[TokenIds],
+    jobs: Sequence[tuple[int, Job]],
+    live: int,
+    seconds: float,
+    seconds_max: float,
+) -> Held:
+    """Keep so many requests live, and count tokens once every one of the first has its first token.
+
+    Args:
+        prompts: token ids, by `Job.prompt`.
+        jobs: more than `live`, in the order of sending, each with its index; those after the first `live`
+            are sent again and again.
+        seconds: of counting.
+        seconds_max: counting begins at the latest after so many.
+
+    Raises:
+        AmusdError: the server refused a request or failed.
+    """
+    waiting = chain(jobs, cycle(jobs[live:]))
+    answers: list[tuple[int, list[int]]] = []
+    times: list[tuple[float, int]] = []
+    unbegun, all_begun = live, asyncio.Event()
+
+    async def place(client: AsyncClient) -> None:
+        nonlocal unbegun
+        is_first = True
+        for index, job in waiting:
+            written: list[int] = []
+            answers.append((index, written))
+            async for chunk in client.stream(list(prompts[job.prompt]), job.params):
+                written += chunk.token_ids
+                times.append((time.perf_counter(), len(chunk.token_ids)))
+                if is_first and chunk.token_ids:
+                    is_first, unbegun = False, unbegun - 1
+                    if not unbegun:
+                        all_begun.set()
+
+    async with AsyncClient(address, retries=False) as client:
+        tasks = [asyncio.create_task(place(client)) for _ in range(live)]
+        begun = asyncio.create_task(all_begun.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [begun, *tasks], timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED
+            )
+            started = time.perf_counter()
+            if not done - {begun}:
+                done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            ended = time.perf_counter()
+        finally:
+            for task in (begun, *tasks):
+                task.cancel()
+            await asyncio.gather(begun, *tasks, return_exceptions=True)
+        for task in done - {begun}:
+            task.result()  # a place ends only by an error
+        await _wait_until_free(client)
+    tokens = sum(count for at, count in times if started < at <= ended)
+    return Held(tokens, ended - started, tuple((index, tuple(ids)) for index, ids in answers))
 
 
 async def _ask(client: AsyncClient, prompt: TokenIds, job: Job, answer: Answer, started: float) -> None:

@@ -14,8 +14,10 @@ class Request:
         first_tokens: how many came together then.
         finished: when its last ones came; None where the run ended before.
         tokens: that came in all.
-        exact: whether they are those of the target alone; None while it is not finished.
-        passes, verified, accepted: as `RequestMetrics` counts them; 0 while it is not finished.
+        exact: whether they are those of the target alone; None while it is not finished, and where it was
+            not compared: transformers has other noise, so only its greedy answers are.
+        passes, verified, accepted: as `RequestMetrics` counts them; 0 while it is not finished, and of
+            transformers.
     """
 
     job: int
@@ -68,3 +70,31 @@ class Run:
     def finished(self) -> tuple[Request, ...]:
         """The requests that got their whole answer."""
         return tuple(request for request in self.requests if request.finished is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """One contender with so many requests at all times.
+
+    Args:
+        contender: its key.
+        live: requests.
+        repeat: from 0.
+        tokens: that came in the window.
+        seconds: of the window.
+        answers: that were compared with the target alone's, unfinished ones as far as they went.
+        different: those of them that were others.
+    """
+
+    contender: str
+    live: int
+    repeat: int
+    tokens: int
+    seconds: float
+    answers: int
+    different: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all requests together."""
+        return self.tokens / self.seconds

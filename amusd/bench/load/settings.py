@@ -4,15 +4,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from amusd.bench.load.arrivals import Arrivals
 from amusd.bench.settings import SEED_DEFAULT, choose_devices, option_name
 from amusd.config import EMBEDDED_MODEL, SPECULATIVE_TOKENS_MAX, EngineConfig, is_lookup
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError
 from amusd.params import SamplingParams
+from amusd.policies.table import read_table
+from amusd.simulation.arrivals import Arrivals
 
 ALONE: Final = "alone"
-NAMES: Final = (ALONE, "fixed", "sync", "goodput")
+FIXED: Final = "fixed"
+TABLE: Final = "table"
+BATCH: Final = "transformers"
+"""Its continuous batching, without speculation."""
+
+NAMES: Final = (ALONE, FIXED, "sync", TABLE, "goodput", BATCH)
+TABLE_FILE: Final = "policy-table.json"
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "target": EMBEDDED_MODEL,
@@ -23,14 +30,17 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "prompts_file": None,
     "num_prompts": 12,
     "max_tokens": 64,
-    "contenders": (ALONE, "fixed", "goodput"),
+    "contenders": (ALONE, FIXED, TABLE, "goodput", BATCH),
     "ks": (1, 3, 5, 7),
     "rates": (),
     "requests": 48,
     "arrivals": "poisson",
     "seconds": 60.0,
     "repeats": 3,
-    "max_requests": 8,
+    "max_requests": 32,
+    "live": (16,),
+    "hold_seconds": 6.0,
+    "policy_table": None,
     "seed": SEED_DEFAULT,
     "out": Path("bench-results"),
 }
@@ -39,8 +49,11 @@ _QUICK: Final[dict[str, Any]] = {
     "max_tokens": 32,
     "ks": (3, 7),
     "requests": 12,
-    "seconds": 20.0,
+    "seconds": 10.0,
     "repeats": 1,
+    "max_requests": 8,
+    "live": (4,),
+    "hold_seconds": 1.5,
 }
 _COUNTS: Final = ("num_prompts", "max_tokens", "requests", "repeats", "max_requests")
 
@@ -62,6 +75,9 @@ class LoadSettings:
         arrivals: how they come.
         seconds: none arrives later, and twice as many after the first the run is ended.
         repeats: how often each contender is measured at each rate.
+        live: numbers of requests of the closed loops, ascending; none leaves them out.
+        hold_seconds: of each closed loop, also of those of a profile.
+        policy_table: file of the contender `table`; None profiles before anything is measured.
         seed: of arrivals, mix and order.
         out: folder of the results.
         target_devices, draft_devices: where the models run.
@@ -86,6 +102,9 @@ class LoadSettings:
     seconds: float
     repeats: int
     max_requests: int
+    live: tuple[int, ...]
+    hold_seconds: float
+    policy_table: Path | None
     seed: int
     out: Path
     target_devices: DeviceSpec
@@ -95,8 +114,19 @@ class LoadSettings:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(option_name(name), getattr(self, name), "give a whole number of 1 or more")
-        if not 0 < self.seconds < float("inf"):
-            raise InputError("--seconds", self.seconds, "give a number above 0")
+        for name in ("seconds", "hold_seconds"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(option_name(name), getattr(self, name), "give a number above 0")
+        if not all(1 <= live <= self.max_requests for live in self.live) or sorted(set(self.live)) != list(
+            self.live
+        ):
+            given = ",".join(map(str, self.live))
+            remedy = (
+                f"give different numbers from 1 to {self.max_requests} (--max-requests) in ascending order"
+            )
+            raise InputError("--live", given, remedy)
+        if self.policy_table is not None:
+            read_table(self.policy_table)
         for temperature in self.temperatures:
             SamplingParams(temperature=temperature)
         if not all(0 < rate < float("inf") for rate in self.rates) or sorted(set(self.rates)) != list(
@@ -126,13 +156,30 @@ class LoadSettings:
         )
 
     @property
+    def table_file(self) -> Path:
+        """Where the table of `table` is, or will be."""
+        return self.policy_table or self.out / TABLE_FILE
+
+    @property
+    def batch_devices(self) -> tuple[DeviceSpec, ...]:
+        """Where transformers runs: on the target's devices, and on all cores where both sides have cores."""
+        target, draft = self.target_devices, self.draft_devices
+        if target.kind == draft.kind == "cpu":
+            return target, DeviceSpec("cpu", tuple(sorted({*target.cores, *draft.cores})))
+        return (target,)
+
+    @property
     def shares_gpu(self) -> bool:
         """Whether both models run on one GPU."""
         return bool(set(self.target_devices.parts) & set(self.draft_devices.parts))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values by name."""
-        plain = {"prompts_file": self.prompts_file and str(self.prompts_file), "out": str(self.out)}
+        plain: dict[str, Any] = {
+            name: value and str(value)
+            for name in ("prompts_file", "policy_table", "out")
+            for value in (getattr(self, name),)
+        }
         devices = {name: str(getattr(self, name)) for name in ("target_devices", "draft_devices")}
         return asdict(self) | plain | devices
 
@@ -153,6 +200,8 @@ def read_load_settings(
         raise InputError("--draft", ", ".join(drafts), "under load there is one draft; name it once")
     values = _DEFAULTS | (_QUICK if quick else {})
     values |= {name: value for name, value in given.items() if value is not None}
+    if given.get("live") is None:
+        values["live"] = tuple(live for live in values["live"] if live <= values["max_requests"])
     if drafts is not None:
         values["draft"] = drafts[0]
     if values["target"] != EMBEDDED_MODEL:

@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Open(_message.Message):
-    __slots__ = ("request", "tokens", "prompt_length", "length_max", "end_tokens", "seed", "sample_index", "sampling", "speculative")
+    __slots__ = ("request", "tokens", "prompt_length", "length_max", "end_tokens", "seed", "sample_index", "sampling", "speculative", "num_speculative_tokens", "priority", "deadline_seconds")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,9 @@ class Open(_message.Message):
     SAMPLE_INDEX_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     SPECULATIVE_FIELD_NUMBER: _ClassVar[int]
+    NUM_SPECULATIVE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     request: int
     tokens: _containers.RepeatedScalarFieldContainer[int]
     prompt_length: int
@@ -25,7 +28,10 @@ class Open(_message.Message):
     sample_index: int
     sampling: bytes
     speculative: bool
-    def __init__(self, request: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., prompt_length: _Optional[int] = ..., length_max: _Optional[int] = ..., end_tokens: _Optional[_Iterable[int]] = ..., seed: _Optional[int] = ..., sample_index: _Optional[int] = ..., sampling: _Optional[bytes] = ..., speculative: bool = ...) -> None: ...
+    num_speculative_tokens: int
+    priority: int
+    deadline_seconds: float
+    def __init__(self, request: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., prompt_length: _Optional[int] = ..., length_max: _Optional[int] = ..., end_tokens: _Optional[_Iterable[int]] = ..., seed: _Optional[int] = ..., sample_index: _Optional[int] = ..., sampling: _Optional[bytes] = ..., speculative: bool = ..., num_speculative_tokens: _Optional[int] = ..., priority: _Optional[int] = ..., deadline_seconds: _Optional[float] = ...) -> None: ...
 
 class Abort(_message.Message):
     __slots__ = ("request",)

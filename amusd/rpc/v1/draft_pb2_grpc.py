@@ -45,7 +45,8 @@ class DraftServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Control(self, request_iterator, context):
-        """One coordinator; when the stream ends, its requests end.
+        """One coordinator, one of any number; when the stream ends, its requests end. Of two that name the same
+        target the older one's stream is ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

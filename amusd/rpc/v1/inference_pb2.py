@@ -24,45 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61musd/rpc/v1/inference.proto\x12\x0c\x61musd.rpc.v1\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xa5\x01\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12(\n\x06tokens\x18\x03 \x01(\x0b\x32\x16.amusd.rpc.v1.TokenIdsH\x00\x12\x10\n\x08sampling\x18\x04 \x01(\t\x12\x18\n\x0bspeculative\x18\x05 \x01(\x08H\x01\x88\x01\x01\x42\x08\n\x06promptB\x0e\n\x0c_speculative\"x\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x11\n\x04rank\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\rdecoded_token\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_rankB\x10\n\x0e_decoded_token\">\n\x10PositionLogprobs\x12*\n\x06tokens\x18\x01 \x03(\x0b\x32\x1a.amusd.rpc.v1.TokenLogprob\"=\n\x08Logprobs\x12\x31\n\tpositions\x18\x01 \x03(\x0b\x32\x1e.amusd.rpc.v1.PositionLogprobs\"\xae\x03\n\x06Output\x12\x13\n\x06prompt\x18\x01 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x0f\n\x07metrics\x18\x07 \x01(\t\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x15\n\x0bstop_string\x18\t \x01(\tH\x00\x12\x14\n\nstop_token\x18\n \x01(\rH\x00\x12\r\n\x05index\x18\x0b \x01(\r\x12(\n\x08logprobs\x18\x0c \x01(\x0b\x32\x16.amusd.rpc.v1.Logprobs\x12\x1f\n\x12\x63umulative_logprob\x18\r \x01(\x01H\x02\x88\x01\x01\x12/\n\x0fprompt_logprobs\x18\x0e \x01(\x0b\x32\x16.amusd.rpc.v1.Logprobs\x12&\n\x08siblings\x18\x0f \x03(\x0b\x32\x14.amusd.rpc.v1.OutputB\r\n\x0bstop_reasonB\t\n\x07_promptB\x15\n\x13_cumulative_logprob\":\n\x04Span\x12\x0c\n\x04text\x18\x01 \x01(\t\x12$\n\x06origin\x18\x02 \x01(\x0e\x32\x14.amusd.rpc.v1.Origin\"\xc5\x01\n\x05\x43hunk\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12%\n\x07origins\x18\x02 \x03(\x0e\x32\x14.amusd.rpc.v1.Origin\x12!\n\x05spans\x18\x03 \x03(\x0b\x32\x12.amusd.rpc.v1.Span\x12&\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x14.amusd.rpc.v1.Output\x12\r\n\x05index\x18\x05 \x01(\r\x12(\n\x08logprobs\x18\x06 \x01(\x0b\x32\x16.amusd.rpc.v1.Logprobs\"\"\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x1b\n\nAbortReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\"\x13\n\x11ServerInfoRequest\"\x1f\n\x0fServerInfoReply\x12\x0c\n\x04info\x18\x01 \x01(\t\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"L\n\x0fTokenizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.amusd.rpc.v1.ChatMessage\"\x1c\n\rTokenizeReply\x12\x0b\n\x03ids\x18\x01 \x03(\r*-\n\x06Origin\x12\x07\n\x03OWN\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x0c\n\x08\x46ORESEEN\x10\x02\x32\xdb\x02\n\tInference\x12?\n\x08Generate\x12\x1d.amusd.rpc.v1.GenerateRequest\x1a\x14.amusd.rpc.v1.Output\x12>\n\x06Stream\x12\x1d.amusd.rpc.v1.GenerateRequest\x1a\x13.amusd.rpc.v1.Chunk0\x01\x12=\n\x05\x41\x62ort\x12\x1a.amusd.rpc.v1.AbortRequest\x1a\x18.amusd.rpc.v1.AbortReply\x12\x46\n\x04Info\x12\x1f.amusd.rpc.v1.ServerInfoRequest\x1a\x1d.amusd.rpc.v1.ServerInfoReply\x12\x46\n\x08Tokenize\x12\x1d.amusd.rpc.v1.TokenizeRequest\x1a\x1b.amusd.rpc.v1.TokenizeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61musd/rpc/v1/inference.proto\x12\x0c\x61musd.rpc.v1\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xab\x02\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12(\n\x06tokens\x18\x03 \x01(\x0b\x32\x16.amusd.rpc.v1.TokenIdsH\x00\x12\x10\n\x08sampling\x18\x04 \x01(\t\x12\x18\n\x0bspeculative\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12#\n\x16num_speculative_tokens\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x10\n\x08priority\x18\x07 \x01(\x11\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x08 \x01(\x01H\x03\x88\x01\x01\x42\x08\n\x06promptB\x0e\n\x0c_speculativeB\x19\n\x17_num_speculative_tokensB\x13\n\x11_deadline_seconds\"x\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x11\n\x04rank\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\rdecoded_token\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_rankB\x10\n\x0e_decoded_token\">\n\x10PositionLogprobs\x12*\n\x06tokens\x18\x01 \x03(\x0b\x32\x1a.amusd.rpc.v1.TokenLogprob\"=\n\x08Logprobs\x12\x31\n\tpositions\x18\x01 \x03(\x0b\x32\x1e.amusd.rpc.v1.PositionLogprobs\"\xae\x03\n\x06Output\x12\x13\n\x06prompt\x18\x01 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x0f\n\x07metrics\x18\x07 \x01(\t\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x15\n\x0bstop_string\x18\t \x01(\tH\x00\x12\x14\n\nstop_token\x18\n \x01(\rH\x00\x12\r\n\x05index\x18\x0b \x01(\r\x12(\n\x08logprobs\x18\x0c \x01(\x0b\x32\x16.amusd.rpc.v1.Logprobs\x12\x1f\n\x12\x63umulative_logprob\x18\r \x01(\x01H\x02\x88\x01\x01\x12/\n\x0fprompt_logprobs\x18\x0e \x01(\x0b\x32\x16.amusd.rpc.v1.Logprobs\x12&\n\x08siblings\x18\x0f \x03(\x0b\x32\x14.amusd.rpc.v1.OutputB\r\n\x0bstop_reasonB\t\n\x07_promptB\x15\n\x13_cumulative_logprob\":\n\x04Span\x12\x0c\n\x04text\x18\x01 \x01(\t\x12$\n\x06origin\x18\x02 \x01(\x0e\x32\x14.amusd.rpc.v1.Origin\"\xc5\x01\n\x05\x43hunk\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12%\n\x07origins\x18\x02 \x03(\x0e\x32\x14.amusd.rpc.v1.Origin\x12!\n\x05spans\x18\x03 \x03(\x0b\x32\x12.amusd.rpc.v1.Span\x12&\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x14.amusd.rpc.v1.Output\x12\r\n\x05index\x18\x05 \x01(\r\x12(\n\x08logprobs\x18\x06 \x01(\x0b\x32\x16.amusd.rpc.v1.Logprobs\"\"\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x1b\n\nAbortReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\"\x13\n\x11ServerInfoRequest\"\x1f\n\x0fServerInfoReply\x12\x0c\n\x04info\x18\x01 \x01(\t\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"L\n\x0fTokenizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.amusd.rpc.v1.ChatMessage\"\x1c\n\rTokenizeReply\x12\x0b\n\x03ids\x18\x01 \x03(\r*-\n\x06Origin\x12\x07\n\x03OWN\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x0c\n\x08\x46ORESEEN\x10\x02\x32\xdb\x02\n\tInference\x12?\n\x08Generate\x12\x1d.amusd.rpc.v1.GenerateRequest\x1a\x14.amusd.rpc.v1.Output\x12>\n\x06Stream\x12\x1d.amusd.rpc.v1.GenerateRequest\x1a\x13.amusd.rpc.v1.Chunk0\x01\x12=\n\x05\x41\x62ort\x12\x1a.amusd.rpc.v1.AbortRequest\x1a\x18.amusd.rpc.v1.AbortReply\x12\x46\n\x04Info\x12\x1f.amusd.rpc.v1.ServerInfoRequest\x1a\x1d.amusd.rpc.v1.ServerInfoReply\x12\x46\n\x08Tokenize\x12\x1d.amusd.rpc.v1.TokenizeRequest\x1a\x1b.amusd.rpc.v1.TokenizeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'amusd.rpc.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORIGIN']._serialized_start=1454
-  _globals['_ORIGIN']._serialized_end=1499
+  _globals['_ORIGIN']._serialized_start=1588
+  _globals['_ORIGIN']._serialized_end=1633
   _globals['_TOKENIDS']._serialized_start=46
   _globals['_TOKENIDS']._serialized_end=69
   _globals['_GENERATEREQUEST']._serialized_start=72
-  _globals['_GENERATEREQUEST']._serialized_end=237
-  _globals['_TOKENLOGPROB']._serialized_start=239
-  _globals['_TOKENLOGPROB']._serialized_end=359
-  _globals['_POSITIONLOGPROBS']._serialized_start=361
-  _globals['_POSITIONLOGPROBS']._serialized_end=423
-  _globals['_LOGPROBS']._serialized_start=425
-  _globals['_LOGPROBS']._serialized_end=486
-  _globals['_OUTPUT']._serialized_start=489
-  _globals['_OUTPUT']._serialized_end=919
-  _globals['_SPAN']._serialized_start=921
-  _globals['_SPAN']._serialized_end=979
-  _globals['_CHUNK']._serialized_start=982
-  _globals['_CHUNK']._serialized_end=1179
-  _globals['_ABORTREQUEST']._serialized_start=1181
-  _globals['_ABORTREQUEST']._serialized_end=1215
-  _globals['_ABORTREPLY']._serialized_start=1217
-  _globals['_ABORTREPLY']._serialized_end=1244
-  _globals['_SERVERINFOREQUEST']._serialized_start=1246
-  _globals['_SERVERINFOREQUEST']._serialized_end=1265
-  _globals['_SERVERINFOREPLY']._serialized_start=1267
-  _globals['_SERVERINFOREPLY']._serialized_end=1298
-  _globals['_CHATMESSAGE']._serialized_start=1300
-  _globals['_CHATMESSAGE']._serialized_end=1344
-  _globals['_TOKENIZEREQUEST']._serialized_start=1346
-  _globals['_TOKENIZEREQUEST']._serialized_end=1422
-  _globals['_TOKENIZEREPLY']._serialized_start=1424
-  _globals['_TOKENIZEREPLY']._serialized_end=1452
-  _globals['_INFERENCE']._serialized_start=1502
-  _globals['_INFERENCE']._serialized_end=1849
+  _globals['_GENERATEREQUEST']._serialized_end=371
+  _globals['_TOKENLOGPROB']._serialized_start=373
+  _globals['_TOKENLOGPROB']._serialized_end=493
+  _globals['_POSITIONLOGPROBS']._serialized_start=495
+  _globals['_POSITIONLOGPROBS']._serialized_end=557
+  _globals['_LOGPROBS']._serialized_start=559
+  _globals['_LOGPROBS']._serialized_end=620
+  _globals['_OUTPUT']._serialized_start=623
+  _globals['_OUTPUT']._serialized_end=1053
+  _globals['_SPAN']._serialized_start=1055
+  _globals['_SPAN']._serialized_end=1113
+  _globals['_CHUNK']._serialized_start=1116
+  _globals['_CHUNK']._serialized_end=1313
+  _globals['_ABORTREQUEST']._serialized_start=1315
+  _globals['_ABORTREQUEST']._serialized_end=1349
+  _globals['_ABORTREPLY']._serialized_start=1351
+  _globals['_ABORTREPLY']._serialized_end=1378
+  _globals['_SERVERINFOREQUEST']._serialized_start=1380
+  _globals['_SERVERINFOREQUEST']._serialized_end=1399
+  _globals['_SERVERINFOREPLY']._serialized_start=1401
+  _globals['_SERVERINFOREPLY']._serialized_end=1432
+  _globals['_CHATMESSAGE']._serialized_start=1434
+  _globals['_CHATMESSAGE']._serialized_end=1478
+  _globals['_TOKENIZEREQUEST']._serialized_start=1480
+  _globals['_TOKENIZEREQUEST']._serialized_end=1556
+  _globals['_TOKENIZEREPLY']._serialized_start=1558
+  _globals['_TOKENIZEREPLY']._serialized_end=1586
+  _globals['_INFERENCE']._serialized_start=1636
+  _globals['_INFERENCE']._serialized_end=1983
 # @@protoc_insertion_point(module_scope)

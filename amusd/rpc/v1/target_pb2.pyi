@@ -87,14 +87,16 @@ class Close(_message.Message):
     def __init__(self, request: _Optional[int] = ...) -> None: ...
 
 class TargetFrame(_message.Message):
-    __slots__ = ("attached", "commits", "closed")
+    __slots__ = ("attached", "commits", "closed", "price")
     ATTACHED_FIELD_NUMBER: _ClassVar[int]
     COMMITS_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
     attached: _containers.RepeatedCompositeFieldContainer[Attached]
     commits: Commits
     closed: _containers.RepeatedCompositeFieldContainer[Close]
-    def __init__(self, attached: _Optional[_Iterable[_Union[Attached, _Mapping]]] = ..., commits: _Optional[_Union[Commits, _Mapping]] = ..., closed: _Optional[_Iterable[_Union[Close, _Mapping]]] = ...) -> None: ...
+    price: float
+    def __init__(self, attached: _Optional[_Iterable[_Union[Attached, _Mapping]]] = ..., commits: _Optional[_Union[Commits, _Mapping]] = ..., closed: _Optional[_Iterable[_Union[Close, _Mapping]]] = ..., price: _Optional[float] = ...) -> None: ...
 
 class TreesRequest(_message.Message):
     __slots__ = ("nodes_max",)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from amusd.bench.load.measures import Distribution, compare, distribution, goodput, measure
+from amusd.bench.load.measures import Distribution, compare, distribution, goodput, measure, measure_held
 from amusd.bench.load.runs import Request
-from tests.bench.load.recorded import recorded, request, run
+from tests.bench.load.recorded import RIVAL, held, recorded, request, run
 
 
 def test_times_of_a_request_run_from_when_it_was_due():
@@ -73,6 +73,25 @@ def test_a_contender_is_set_against_the_best_of_the_others_in_goodput_and_in_lat
 def test_results_say_who_wrote_another_text():
     results = recorded()
     assert results.different() == []
-    results.runs[-1] = run("goodput", 4.0, 1, requests=(request(), request(1, exact=False)))
+    results.runs[-2] = run("goodput", 4.0, 1, requests=(request(), request(1, exact=False)))
     assert results.different() == ["goodput"]
-    assert results.measures()[-1].exact == results.measures()[-1].finished - 1
+    shown = next(item for item in results.measures() if (item.contender, item.rate) == ("goodput", 4.0))
+    assert shown.exact == shown.compared - 1
+
+
+def test_tokens_per_pass_are_told_apart_by_the_kind_of_the_prompt():
+    requests = (request(0, tokens=30), request(1, tokens=10), request(2, tokens=20))
+    shown = measure([run(requests=requests)], kinds=["code", "prose", "code"])
+    assert shown.tokens_per_pass == {"code": 50 / 10, "prose": 10 / 5}
+    assert measure([run(requests=requests)]).tokens_per_pass == {}
+    assert recorded().measures()[0].tokens_per_pass == {"code": 2.0, "prose": 2.0}
+    assert recorded().measures()[3].tokens_per_pass == {}, "transformers counts no passes"
+
+
+def test_a_closed_loop_is_set_against_others_within_each_repeat():
+    mine = [held("goodput", repeat=0, tokens=100), held("goodput", repeat=1, tokens=300)]
+    others = {"alone": [held(tokens=50), held(tokens=100)], RIVAL: [held(RIVAL, tokens=0), held(RIVAL)]}
+    shown = measure_held(mine, others)
+    assert (shown.tokens_per_second.low, shown.tokens_per_second.high) == (50.0, 150.0)
+    assert (shown.over["alone"].low, shown.over["alone"].high) == (2.0, 3.0)
+    assert RIVAL not in shown.over, "it made nothing in one repeat"

@@ -77,3 +77,51 @@ def test_what_is_not_finished_in_time_is_aborted_and_the_server_left_free(monkey
 def test_a_request_that_is_refused_ends_the_run(monkeypatch):
     with pytest.raises(BusyError):
         offer(monkeypatch, asked=3, busy=3, stuck=1)
+
+
+class LoopClient(FakeClient):
+    """Writes three tokens a request, one every 5 ms; the request of seed `busy` is refused."""
+
+    async def stream(self, prompt, params):
+        self.sent.append(params.seed)
+        type(self).most = max(self.most, (live := self.live + 1))
+        type(self).live = live
+        if params.seed == self.busy:
+            raise BusyError("no room")
+        for token in (7, 8, 9):
+            await asyncio.sleep(0 if params.seed == self.stuck else 0.005)
+            if params.seed == self.stuck:
+                await asyncio.Event().wait()
+            yield Chunk("a", (token,), (False,), ())
+        type(self).live -= 1
+
+
+def hold(monkeypatch, live=2, seconds=0.2, seconds_max=30.0, **settings):
+    kind = type("Client", (LoopClient,), {"live": 0, "most": 0, **settings})
+    monkeypatch.setattr(offering, "AsyncClient", kind)
+    jobs = list(enumerate(JOBS))
+    return asyncio.run(offering.hold("somewhere", PROMPTS, jobs, live, seconds, seconds_max)), kind
+
+
+def test_a_closed_loop_sends_the_next_request_as_one_ends_and_counts_tokens_in_its_window(monkeypatch):
+    held, kind = hold(monkeypatch)
+    assert kind.most == 2
+    order = [index for index, _ in held.answers]
+    assert order[:5] == [0, 1, 2, 2, 2], "those after the first two again and again"
+    assert all(ids == (7, 8, 9)[: len(ids)] for _, ids in held.answers)
+    assert held.seconds >= 0.2
+    assert 0 < held.tokens < sum(len(ids) for _, ids in held.answers), (
+        "the first tokens of all came before it"
+    )
+
+
+def test_a_closed_loop_begins_to_count_although_a_request_never_begins(monkeypatch):
+    held, _ = hold(monkeypatch, seconds_max=0.05, stuck=2)
+    assert held.tokens > 0
+    assert (1, ()) in held.answers
+
+
+@pytest.mark.parametrize("busy", [1, 3], ids=["at once", "while counting"])
+def test_a_request_that_is_refused_ends_a_closed_loop(monkeypatch, busy):
+    with pytest.raises(BusyError):
+        hold(monkeypatch, busy=busy)

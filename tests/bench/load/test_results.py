@@ -9,11 +9,11 @@ from amusd.bench.load.results import read_load_results
 from amusd.bench.load.runs import Request
 from amusd.bench.load.tables import render
 from amusd.errors import InputError
-from tests.bench.load.recorded import recorded, request, run
+from tests.bench.load.recorded import RIVAL, held, recorded, request, run
 
 
-def text_of(results):
-    console = Console(width=200, record=True, file=None, highlight=False)
+def text_of(results, width=200):
+    console = Console(width=width, record=True, file=None, highlight=False)
     with console.capture() as captured:
         console.print(render(results))
     return captured.get()
@@ -37,8 +37,38 @@ def test_tables_have_a_row_for_every_contender_and_say_who_is_ahead():
     shown = text_of(recorded())
     assert "0.5 requests/s offered" in shown
     assert "4 requests/s offered" in shown
-    assert shown.count("fixed k=3") == 2 + 2 * 2, "a row a rate, and it is the best of the others"
-    assert "all 24 answers are those of alone" in shown
+    assert shown.count("fixed k=3") == 2 * 2 + 1 + 2 * 2, "its rows, and it is the best of the others"
+    assert "all 54 answers of amusd are those of alone" in shown, "12 runs of two, 6 closed loops of five"
+
+
+def test_no_row_wraps_at_120_columns():
+    wide, narrow = (
+        [
+            line.split()
+            for line in map(str.strip, text_of(recorded(), width).splitlines())
+            if line.startswith(("alone  ", "goodput  ", f"{RIVAL} "))
+        ]
+        for width in (400, 120)
+    )
+    assert narrow == wide
+    assert len(wide) == 3 * (2 + 2 + 1), "speeds and passes at each of two rates, and one closed loop"
+
+
+def test_what_a_rival_writes_is_a_fact_and_no_judgement():
+    results = recorded()
+    results.runs[-1] = run(RIVAL, 4.0, 1, requests=(request(exact=False),))
+    assert results.different() == []
+    assert "1 of 2" in text_of(results)
+
+
+def test_a_closed_loop_says_when_a_text_differs():
+    assert recorded(held=[held("goodput", different=1)]).different() == ["goodput"]
+
+
+def test_the_table_s_choices_are_shown_beside_what_was_measured():
+    lines = [line.split() for line in text_of(recorded()).splitlines()]
+    assert ["1", "3", "30.0", "50.0"] in lines
+    assert ["8", "0", "90.0", "80.0"] in lines
 
 
 def test_tables_say_when_a_text_differs():

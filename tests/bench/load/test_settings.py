@@ -8,6 +8,7 @@ from amusd.bench.load.contenders import load_contenders, server_options
 from amusd.bench.load.settings import read_load_settings
 from amusd.devices import Inventory
 from amusd.errors import InputError
+from amusd.policies.table import best_table
 from amusd.serving.settings import read_settings
 
 
@@ -24,13 +25,19 @@ def test_quick_changes_defaults_and_nothing_that_was_given():
 
 def test_the_target_alone_always_takes_part_and_fixed_settings_are_many():
     keys = [item.key for item in load_contenders(read_load_settings(ks=(1, 7)))]
-    assert keys == ["alone", "fixed k=1", "fixed k=7", "goodput"]
+    assert keys == [
+        *("alone", "fixed k=1", "fixed k=7", "table", "goodput"),
+        *("transformers cpu:0", "transformers cpu:0-1"),
+    ]
     only = read_load_settings(contenders=("goodput", "sync"), ks=(3,))
     assert [item.key for item in load_contenders(only)] == ["alone", "goodput", "sync k=3"]
 
 
 def test_each_contender_s_options_are_those_of_a_server(tmp_path):
-    settings = read_load_settings(contenders=("fixed", "sync", "goodput"), ks=(3,), requests=99)
+    file = tmp_path / "table.json"
+    best_table({1: {0: 1.0, 9: 2.0}}, {}).write(file)
+    names = ("fixed", "sync", "table", "goodput")
+    settings = read_load_settings(contenders=names, ks=(3,), requests=99, policy_table=file)
     engines = {}
     for contender in load_contenders(settings):
         options = server_options(contender, settings)
@@ -47,6 +54,7 @@ def test_each_contender_s_options_are_those_of_a_server(tmp_path):
         "alone": ("alone", "goodput", 7),
         "fixed k=3": ("async", "fixed", 3),
         "sync k=3": ("sync", "goodput", 3),
+        "table": ("async", "table", 9),
         "goodput": ("async", "goodput", 7),
     }
 
@@ -60,7 +68,11 @@ def test_each_contender_s_options_are_those_of_a_server(tmp_path):
         ({"requests": 0}, "--requests: 0"),
         ({"seconds": 0.0}, "--seconds: 0.0"),
         ({"arrivals": "tides"}, "--arrivals: tides: give one of poisson, bursts"),
-        ({"contenders": ("table",)}, "--contenders: table"),
+        ({"contenders": ("pearl",)}, "--contenders: pearl"),
+        ({"live": (2, 64)}, "--live: 2,64: give different numbers from 1 to 32"),
+        ({"live": (4, 2)}, "--live: 4,2"),
+        ({"hold_seconds": 0.0}, "--hold-seconds: 0.0"),
+        ({"policy_table": Path("missing.json")}, "policy_table: missing.json: cannot be read"),
         ({"ks": (65,)}, "--ks: 65"),
         ({"drafts": ("demo", "demo-small")}, "--draft: demo, demo-small"),
         ({"drafts": ("ngram",)}, "--draft: ngram"),
@@ -78,3 +90,4 @@ def test_what_cannot_be_used_is_named(given, complaint):
 def test_settings_are_plain_values_in_the_results():
     plain = read_load_settings(out=Path("x")).to_dict()
     assert (plain["out"], plain["target_devices"], plain["prompts_file"]) == ("x", "cpu:0", None)
+    assert plain["policy_table"] is None

@@ -6,7 +6,7 @@ from statistics import fmean, variance
 
 import pytest
 
-from amusd.bench.load.arrivals import BURST, arrival_times
+from amusd.simulation.arrivals import BURST, arrival_times
 
 FOR_EVER = float("inf")
 COUNT = 20_000

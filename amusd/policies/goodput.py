@@ -1,0 +1,92 @@
+"""`goodput`: as many drafted nodes as make the most committed tokens per second, of whichever request.
+
+A pass over requests i that verifies n_i nodes of each commits 1 + (reach_i1 + ... + reach_in) tokens of each,
+for reaches add up to an expectation, and costs T(rows). What is chosen is
+
+    max over n of  sum_i (1 + sum_{j <= n_i} w_i reach_ij) / T(sum_i (1 + n_i))
+
+with weights w_i of 1, more for a request that is late. Reaches never grow along a choice, so the best n nodes
+are the n of highest reach, and only their number is to be found: from none on, at every load.
+
+This is SmartSpec's goodput (arXiv 2406.14066, section 4) with two differences. It is decided per node, by its
+own calibrated reach, where SmartSpec has one length for all and one rate of acceptance. And a draft costs the
+target nothing here: it was made meanwhile, on another device.
+
+Laws:
+- A request whose nodes do not pay has none, but each has its own row in every pass: nobody starves.
+- Without acceptance, no node is taken that costs anything.
+- No node is taken that the pass is faster without.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from amusd.policies.costs import CostCurve
+from amusd.speculation.messages import RequestId
+
+Reaches = Mapping[RequestId, Sequence[float]]
+
+
+def goodput_widths(
+    reaches: Reaches, costs: CostCurve, weights: Mapping[RequestId, float] | None = None
+) -> dict[RequestId, int]:
+    """How many nodes of each request's choice a pass takes.
+
+    Args:
+        reaches: by request, the chance that each node of its choice is accepted, never growing.
+        weights: what a token of a request is worth, where that is not 1.
+    """
+    if not costs.together:
+        return _one_width(reaches, costs, weights or {})
+    worth = weights or {}
+    ranked = sorted(
+        (
+            (-worth.get(request, 1.0) * reach, place, request)
+            for request, chain in reaches.items()
+            for place, reach in enumerate(chain)
+        ),
+    )
+    requests, multiple = len(reaches), costs.rows_multiple
+    tokens = sum(worth.get(request, 1.0) for request in reaches)
+    best_rate, best = 0.0, 0
+    free = -requests % multiple  # nodes for rows that are padding otherwise
+    for count, (minus, _, _) in enumerate([(0.0, 0, 0), *ranked]):
+        tokens -= minus
+        if count == len(ranked) or count % multiple == free:
+            rate = tokens / costs.of_rows(requests + count, requests)
+            if rate > best_rate:
+                best_rate, best = rate, count
+    widths = dict.fromkeys(reaches, 0)
+    for _, _, request in ranked[:best]:
+        widths[request] += 1
+    return widths
+
+
+def price(tokens: float, rows: int, requests: int, costs: CostCurve) -> float:
+    """The reach from which on a further node pays for its row.
+
+    Args:
+        tokens: expected of the pass as it is.
+        rows, requests: of the pass as it is.
+    """
+    multiple = costs.rows_multiple
+    rows = costs.padded(rows)
+    seconds = costs.of_rows(rows, requests)
+    return tokens * (costs.of_rows(rows + multiple, requests) - seconds) / (multiple * seconds)
+
+
+def _one_width(
+    reaches: Reaches, costs: CostCurve, weights: Mapping[RequestId, float]
+) -> dict[RequestId, int]:
+    """The same where all requests are padded to the widest."""
+    longest = max((len(chain) for chain in reaches.values()), default=0)
+    multiple = costs.rows_multiple
+    full = {min(rows - 1, longest) for rows in range(multiple, longest + 1 + multiple, multiple)}
+
+    def rate(width: int) -> float:
+        tokens = sum(
+            weights.get(request, 1.0) * (1.0 + sum(chain[:width])) for request, chain in reaches.items()
+        )
+        return tokens / costs.seconds(len(reaches), width + 1)
+
+    best = max(sorted(full), key=rate, default=0)
+    return {request: min(len(chain), best) for request, chain in reaches.items()}

@@ -1,0 +1,68 @@
+"""How unlikely a future may be for a drafter to work on it, by the price that the target asks.
+
+The target says from which reach on a node more pays for its row in a pass (`goodput.price`): little where it
+idles, much where many requests fill it. A drafter that makes what will not be verified only takes memory and
+cores from others. So, for each request:
+
+- lead: what reaches less than a share of the price is not drafted. Not the whole price, for a node is
+  verified later, when part of its path is committed and its reach has grown;
+- none: where not even the next token is likely enough to be worth the price, nothing is. Then one guess is
+  made from time to time, more and more rarely while it is wrong, for texts and loads change.
+
+Laws:
+- At price 0 nothing is held back.
+- However useless, a request is tried again after at most `PAUSE_MAX` commits.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from amusd.speculation.messages import RequestId
+
+LEAD_SHARE: Final = 0.25
+PAUSE_MAX: Final = 16  # commits
+NOTHING: Final = 2.0  # no reach is as high
+ROOT_ONLY: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Trial:
+    pause: int = 1
+    waited: int = 0
+
+
+class Leads:
+    """The least reach that is worth drafting, request by request."""
+
+    def __init__(self) -> None:
+        self._trials: dict[RequestId, _Trial] = {}
+
+    def open(self, request: RequestId) -> None:
+        """Follow a request."""
+        self._trials[request] = _Trial()
+
+    def close(self, request: RequestId) -> None:
+        """Forget it."""
+        self._trials.pop(request, None)
+
+    def least_reach(self, request: RequestId, price: float, prospect: float) -> float:
+        """Futures that are less likely are not worth a step; above 1: none is.
+
+        Args:
+            price: of a row in the target's passes, as a reach.
+            prospect: the chance that this request's next best guess is right.
+        """
+        trial = self._trials[request]
+        if prospect >= price:
+            trial.pause = 1
+            return LEAD_SHARE * price
+        return ROOT_ONLY if trial.waited >= trial.pause else NOTHING
+
+    def on_commit(self, request: RequestId, hit: bool | None) -> None:
+        """The log grew; whether the first of its tokens was the best guess, or None if there was no guess."""
+        trial = self._trials[request]
+        if hit is None:
+            trial.waited += 1
+            return
+        trial.waited = 0
+        trial.pause = max(1, trial.pause // 4) if hit else min(PAUSE_MAX, 2 * trial.pause)

@@ -1,0 +1,70 @@
+"""Chunks of a prompt are as long as the stall allows, by what they took before."""
+
+import pytest
+
+from amusd.models import selfcheck
+from amusd.policies.prefilling import CHUNKS, PrefillPace
+
+
+def costs(rows, cells):
+    """A pass, in seconds: weights, rows, and what they attend to."""
+    return 0.010 + rows * 0.0005 + cells * 1e-5
+
+
+def learned(truth, stall=0.05, turns=60, cells=512):
+    """A pace, and the chunks that it took while prompts came and others were decoded."""
+    pace, taken = PrefillPace(stall, costs), []
+    for _ in range(turns):
+        rows = pace.rows(cells, decoding=True)
+        pace.observe(rows, cells, truth(rows, cells))
+        taken.append(rows)
+    return pace, taken
+
+
+def test_the_chunks_are_those_that_the_self_check_tries():
+    assert set(CHUNKS) == set(selfcheck._CHUNKS)
+    assert all(rows % 4 == 0 and rows >= 16 for rows in CHUNKS)
+
+
+def test_nobody_waits_so_chunks_are_long():
+    pace, _ = learned(lambda rows, cells: 10.0)
+    assert pace.rows(512, decoding=False) == CHUNKS[-1]
+
+
+@pytest.mark.parametrize("slowness", [0.1, 0.5, 1.0, 3.0])
+def test_the_chunk_is_the_longest_within_the_stall_however_wrong_the_first_guess_was(slowness):
+    def truth(rows, cells):
+        return slowness * costs(rows, cells)
+
+    within = [rows for rows in CHUNKS if truth(rows, 512) <= 0.05] or [CHUNKS[0]]
+    _, taken = learned(truth)
+    assert taken[-20:] == [max(within)] * 20
+
+
+def test_long_chunks_that_are_dearer_than_foreseen_are_tried_rarely():
+    def truth(rows, cells):
+        return costs(rows, cells) * (4.0 if rows > 44 else 1.0)
+
+    _, taken = learned(truth, turns=400)
+    assert sum(rows > 44 for rows in taken[50:]) < 40
+
+
+def test_a_single_slow_chunk_changes_little_and_a_slow_machine_everything():
+    pace, taken = learned(costs)
+    for rows in CHUNKS:
+        pace.observe(rows, 512, costs(rows, 512))
+    before = {rows: pace.seconds(rows, 512) for rows in CHUNKS}
+    pace.observe(taken[-1], 512, 100.0)
+    for rows in CHUNKS:
+        assert 1.0 <= pace.seconds(rows, 512) / before[rows] <= (1.331 if rows == taken[-1] else 1.034)
+    for _ in range(200):
+        rows = pace.rows(512, decoding=True)
+        pace.observe(rows, 512, 10 * costs(rows, 512))
+    assert pace.rows(512, decoding=True) == CHUNKS[0]
+    assert pace.seconds(100, 512) == pytest.approx(10 * costs(100, 512), rel=0.1)
+
+
+def test_the_end_of_a_prompt_teaches_nothing():
+    pace = PrefillPace(0.05, costs)
+    pace.observe(3, 512, 100.0)
+    assert pace.seconds(24, 512) == costs(24, 512)

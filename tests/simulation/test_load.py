@@ -1,0 +1,139 @@
+"""Many requests at a time: what is published of speculation under load, on a small scenario.
+
+SmartSpec (arXiv 2406.14066) and the synergy of speculation and batching (arXiv 2310.18813): the best fixed
+number of drafted tokens falls as the batch grows, a fixed number harms from some load on, and choosing by
+goodput follows the upper envelope.
+"""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from amusd.policies.adaptive import AdaptiveVerify
+from amusd.policies.drafting import BestFirstPolicy
+from amusd.policies.fixed import FixedVerify
+from amusd.simulation import Scenario
+from amusd.simulation.load.batches import run_batch
+from amusd.simulation.load.contenders import ALONE, JUDGED, contenders
+from amusd.simulation.load.experiment import LoadResult, run_load
+from amusd.simulation.load.offered import run_offered
+from tests.simulation.scenarios import scenario
+
+FREE_ROWS = 16
+ROOFLINE = {
+    "source": "made up",
+    "weights_g": 10.0,
+    "weight_bytes": 1.0,
+    "cell_bytes": 1.0,
+    "bandwidth_tb_s": 1.0,
+    "bandwidth_reached": 1.0,
+    "peak_tflops": 2.0 * FREE_ROWS,
+    "peak_reached": 1.0,
+}  # 10 ms up to 16 rows, 0.625 ms for each further one
+LOAD = {
+    "ks": [1, 3, 7],
+    "batches": [1, 4, 32],
+    "batch_tokens": 8,
+    "tokens_min": 300,
+    "loads": [0.2, 1.2],
+    "requests": 48,
+    "output_tokens": 20,
+    "max_requests": 24,
+    "prefill_elsewhere": True,
+}
+
+
+def loaded(**changes: object) -> Scenario:
+    """A target of which few rows are free."""
+    of = scenario(target__curve=ROOFLINE, drafters__rows_max=12, drafters__acceptance__mix=[-0.5, 0.5])
+    return of.with_values({f"load.{name}": value for name, value in (LOAD | changes).items()})
+
+
+def contender(of: Scenario, key: str):
+    """The contender of that name."""
+    return next(each for each in contenders(of) if each.key == key)
+
+
+@pytest.fixture(scope="module")
+def result() -> LoadResult:
+    return run_load(loaded())
+
+
+def test_the_best_fixed_number_falls_as_the_batch_grows(result):
+    best = [verdict.best_k for verdict in result.batch_verdicts()]
+    assert best[0] >= 3
+    assert best[-1] == 0
+    assert all(after <= before for before, after in pairwise(best))
+
+
+def test_a_fixed_number_helps_few_requests_and_harms_many(result):
+    few, *_, many = result.batch_verdicts()
+    assert few.harm > 1.2
+    assert many.harm < 0.7
+    idle, busy = result.rate_verdicts()
+    assert idle.harm > 1.0
+    assert busy.harm < 0.8
+
+
+def test_goodput_follows_the_upper_envelope(result):
+    for verdict in (*result.batch_verdicts(), *result.rate_verdicts()):
+        assert verdict.judged >= 0.97, verdict
+
+
+def test_all_numbers_can_be_written(result):
+    found = json.loads(json.dumps(result.to_dict()))
+    assert len(found["batches"]) == 3 * 5
+    assert len(found["offered"]) == 2 * 5
+    assert found["contenders"] == [ALONE, "sync k=1", "sync k=3", "sync k=7", JUDGED]
+
+
+def test_a_run_replays_from_its_seed():
+    of, other = loaded(), loaded().with_value("seed", 1)
+    judged = contender(of, JUDGED)
+    assert run_batch(of, judged, 4) == run_batch(of, judged, 4) != run_batch(other, judged, 4)
+    first, again, differs = (run_offered(each, judged, 20.0, 16) for each in (of, of, other))
+    assert first == again != differs
+
+
+@pytest.mark.parametrize(
+    ("policy", "method", "answer", "key"),
+    [
+        (AdaptiveVerify, "widths", lambda self, reaches: dict.fromkeys(reaches, 0), JUDGED),
+        (FixedVerify, "widths", lambda self, reaches: dict.fromkeys(reaches, 0), "sync k=3"),
+        (BestFirstPolicy, "choose", lambda self, futures: [], JUDGED),
+    ],
+)
+def test_what_decides_are_the_engines_own_policies(policy, method, answer, key, monkeypatch):
+    of = loaded()
+    before = run_batch(of, contender(of, key), 4)
+    assert before.verified > 0.5
+    monkeypatch.setattr(policy, method, answer)
+    after = run_batch(of, contender(of, key), 4)
+    assert after.verified == 0
+    assert after.tokens_per_second < 0.8 * before.tokens_per_second
+
+
+def test_a_full_server_lets_requests_wait_and_does_not_slow_the_arrivals():
+    of = loaded(max_requests=1, output_tokens=2, arrivals="bursts").with_value("target.prefill_ms", 7.0)
+    found = run_offered(of, contender(of, ALONE), 1e6, 4)  # four at once, of one or two tokens
+    tokens = found.goodput * found.seconds
+    assert found.seconds == pytest.approx((4 * 7 + tokens * 10) / 1000, abs=1e-6)
+    shared = run_offered(of.with_value("load.max_requests", 4), contender(of, ALONE), 1e6, 4)
+    assert shared.seconds == pytest.approx((7 + 2 * 10) / 1000, abs=1e-6)
+    assert shared.first_token == pytest.approx(0.017, abs=1e-6)
+
+
+def test_the_target_prefills_between_passes_unless_others_do():
+    of = loaded(output_tokens=2, arrivals="bursts").with_value("target.prefill_ms", 7.0)
+    alone = contender(of, ALONE)
+    elsewhere = run_offered(of, alone, 1e6, 4)
+    itself = run_offered(of.with_value("load.prefill_elsewhere", False), alone, 1e6, 4)
+    assert itself.latency > elsewhere.latency + 0.007
+    assert itself.seconds >= (4 * 7 + 2 * 10) / 1000
+
+
+def test_kinds_of_requests_take_turns_and_a_small_batch_meets_all_of_them():
+    of = loaded().with_value("drafters.acceptance.mix", [-50.0, 50.0])
+    verified = run_batch(of, contender(of, "sync k=3"), 1)
+    assert 1.2 < verified.tokens_per_pass < 3.0  # one kind never accepts, the other always

@@ -1,0 +1,156 @@
+"""One draft worker for several coordinators and their targets; no stream, thread or model is needed."""
+
+import pytest
+
+from amusd.drafters.random import RandomDrafter
+from amusd.errors import InputError
+from amusd.orders import Order
+from amusd.params import SamplingParams
+from amusd.policies.drafting import draft_policy
+from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Propose, RequestId
+from amusd.tracing import Recorder
+from amusd.transport.codec import decode_drafter
+from amusd.workers.draft_engine import DraftEngine, TargetJoined, TargetLeft, TargetNamed, TargetSaid
+from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, Opened
+
+SLOTS = 3
+
+
+class Line:
+    """A link that keeps what was sent over it."""
+
+    def __init__(self):
+        self.ready, self.closed, self.reason, self.sent = True, False, None, []
+
+    def send(self, frames):
+        self.sent += frames
+
+    def close(self, reason=None):
+        self.closed, self.reason = True, reason
+
+    def said(self):
+        """What a drafter said since the last call."""
+        frames, self.sent = self.sent, []
+        return [message for frame in frames for message in decode_drafter(frame)]
+
+
+class FewSlots(RandomDrafter):
+    """Guesses blindly, for three requests at most."""
+
+    def __init__(self):
+        super().__init__(100)
+        self.open_requests = set()
+
+    def open(self, request, *arguments, **options):
+        if len(self.open_requests) == SLOTS:
+            raise InputError("max_requests", SLOTS, "all slots are taken")
+        self.open_requests.add(request)
+
+    def close(self, request):
+        self.open_requests.remove(request)
+
+
+@pytest.fixture
+def engine():
+    engine = DraftEngine(lambda: (FewSlots(), None), 9, draft_policy("sync", 2), Recorder(), ())
+    engine.load()
+    return engine
+
+
+def join(engine, address, *requests):
+    """A coordinator with a target at an address, which has attached the requests; their two lines."""
+    control, target = Line(), Line()
+    engine.on_event(CoordinatorJoined(control))
+    engine.on_event(TargetNamed(control, address))
+    for request in requests:
+        order = Order(RequestId(request), (1, 2), 2, 50, frozenset(), 0, 0, SamplingParams())
+        engine.on_event(Opened(control, order))
+    engine.on_event(TargetJoined(control, target))
+    for request in requests:
+        engine.on_event(TargetSaid(target, Attached(RequestId(request), 2, ())))
+    return control, target
+
+
+def proposed(target):
+    """For which requests nodes came since the last call."""
+    return {message.request for message in target.said() if isinstance(message, Propose)}
+
+
+def test_one_step_drafts_for_all_targets_and_each_hears_of_its_own_requests(engine):
+    _, one = join(engine, "a:1", 1)
+    _, two = join(engine, "b:1", 2, 3)
+    engine.work()
+    hello, *said = one.said()
+    assert (hello, {each.request for each in said}) == (Hello(9, {1: 2}), {1})
+    hello, *others = two.said()
+    assert (hello, {each.request for each in others}) == (Hello(9, {2: 2, 3: 2}), {2, 3})
+    nodes = [node.id for each in (*said, *others) if isinstance(each, Propose) for node in each.nodes]
+    assert len(set(nodes)) == len(nodes) == 3
+
+
+def test_a_coordinator_that_leaves_takes_its_requests_and_its_target_with_it(engine):
+    control, one = join(engine, "a:1", 1, 2)
+    _, two = join(engine, "b:1", 3)
+    engine.on_event(CoordinatorLeft(control))
+    assert engine.drafter.open_requests == {3}
+    assert one.closed
+    engine.work()
+    assert proposed(two) == {3}
+    assert engine.occupancy() == {"requests": 1, "slots": 1, "nodes": 1, "window": 2}
+
+
+def test_a_newer_coordinator_of_the_same_target_takes_it_over_and_leaves_others_alone(engine):
+    older, _ = join(engine, "a:1", 1)
+    other, _ = join(engine, "b:1", 2)
+    newer, target = join(engine, "a:1", 3)
+    assert str(older.reason) == "another coordinator took over the target at a:1"
+    assert not other.closed
+    assert not newer.closed
+    assert engine.drafter.open_requests == {2, 3}
+    engine.work()
+    assert proposed(target) == {3}
+
+
+def test_a_coordinator_that_is_back_before_its_old_stream_ended_is_known_by_its_requests(engine):
+    older, _ = join(engine, "a:1", 1)
+    newer, target = join(engine, "elsewhere:1", 1)
+    assert str(older.reason) == "this coordinator came back on a newer stream"
+    assert not newer.closed
+    engine.work()
+    assert proposed(target) == {1}
+    engine.on_event(CoordinatorLeft(older))  # late
+    assert engine.drafter.open_requests == {1}
+
+
+def test_without_room_an_order_is_refused_and_taken_once_there_is_some(engine):
+    first, _ = join(engine, "a:1", 1, 2)
+    second, target = join(engine, "b:1", 3, 4)
+    engine.work()
+    [refused] = [event.refused for event in second.sent if event.WhichOneof("kind") == "refused"]
+    assert (refused.request, refused.field) == (4, "max_requests")
+    assert proposed(target) == {3}
+    engine.on_event(Aborted(RequestId(1)))
+    order = Order(RequestId(4), (1, 2), 2, 50, frozenset(), 0, 0, SamplingParams())
+    engine.on_event(Opened(second, order))
+    engine.work()
+    assert target.said()[0] == Have(4, 2)
+    assert not first.closed
+
+
+def test_a_target_that_breaks_the_protocol_loses_its_own_stream_alone(engine):
+    control, one = join(engine, "a:1", 1)
+    _, two = join(engine, "b:1", 2)
+    for target in (one, two):
+        engine.on_event(TargetSaid(target, Commit(RequestId(1), 5, 2, (7,), ("own",), None)))
+    engine.on_event(TargetSaid(one, Commit(RequestId(1), 5, 2, (8,), ("own",), None)))
+    engine.on_event(TargetSaid(two, Close(RequestId(1))))  # no request of its own
+    assert one.closed
+    assert not two.closed
+    assert engine.drafter.open_requests == {1, 2}
+    engine.work()
+    assert control.sent[-1].link.reason == "position 2 holds token 7, the sender commits 8 there"
+    assert proposed(two) == {2}
+    engine.on_event(TargetLeft(two, "closed"))
+    before = engine.occupancy()
+    engine.work()  # nobody listens
+    assert engine.occupancy() == before

@@ -1,0 +1,238 @@
+"""A target's engine whose cells run out writes what it writes where there are enough, and never hangs."""
+
+from collections import Counter
+from functools import cache
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from amusd.drafters.ngram import NgramLookup
+from amusd.drafters.prompt_lookup import PromptLookup
+from amusd.models import Runner, wrap_model
+from amusd.models.cells import full_cells
+from amusd.models.selfcheck import SelfCheck
+from amusd.orders import Order
+from amusd.params import SamplingParams
+from amusd.policies.costs import CostCurve
+from amusd.policies.verifying import verify_policy
+from amusd.speculation.target import TargetEndpoint
+from amusd.tracing import Recorder
+from amusd.transport.codec import decode_commits, decode_logprobs, decode_map
+from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, Opened
+from amusd.workers.lookups import Lookups
+from amusd.workers.target_engine import TargetEngine
+from amusd.workers.verifier import Verifier
+from tests.models.families import FAMILIES, VOCABULARY, random_tokens
+
+BLOCK, CONTEXT, NODES_MAX = 512, 1024, 4
+REQUESTS = 6
+SCANT = full_cells(3, BLOCK)  # of three short requests or a long one
+NO_CHECK = SelfCheck(BLOCK, True, (), (), (), (), (), True, "")  # a verifier only describes it
+TURNS_MAX = 4000
+
+
+@cache
+def loaded(dtype):
+    """A tiny Llama with room for two blocks."""
+    torch.manual_seed(7)
+    sizes = FAMILIES["llama"]().to_dict() | {"max_position_embeddings": CONTEXT}
+    return wrap_model(AutoModelForCausalLM.from_config(LlamaConfig(**sizes)).to(dtype))
+
+
+class Link:
+    """Takes what a stream would write at once."""
+
+    def __init__(self):
+        self.ready, self.sent = True, []
+
+    def send(self, frames):
+        """One frame after the other."""
+        self.sent += frames
+
+    def close(self, reason=None):
+        """Broken off only by a defect here."""
+        raise AssertionError(reason)
+
+
+class Rig:
+    """An engine on this thread, and what its coordinator hears.
+
+    Args:
+        cells: how many there may be for one slot of each request; None: enough.
+    """
+
+    def __init__(self, cells=None, dtype=torch.float32, verify="chain"):
+        slots_each = 4 if verify == "rows" else 1
+        total = None if cells is None else slots_each * cells
+        slots = slots_each * REQUESTS
+        self.runner = Runner(loaded(dtype), slots=slots, context=CONTEXT, block=BLOCK, cells_total=total)
+        self.verifier = Verifier(self.runner, NO_CHECK, CostCurve({}), VOCABULARY, slots_each=slots_each)
+        self.endpoint = TargetEndpoint(9, VOCABULARY)
+        lookups = Lookups([PromptLookup(), NgramLookup([])])
+        policy = verify_policy("async", NODES_MAX)
+        self.engine = TargetEngine(
+            lambda: (self.verifier, self.endpoint, lookups), policy, verify, Recorder(), (), 0.05
+        )
+        self.engine.load()
+        self.link = Link()
+        self.engine.on_event(CoordinatorJoined(self.link))
+        self.tokens, self.finals, self.logprobs, self.preemptions = {}, {}, Counter(), {}
+        self.held_most = 0
+
+    def open(self, *orders):
+        """As a coordinator does."""
+        for order in orders:
+            self.tokens[order.request] = []
+            self.engine.on_event(Opened(self.link, order))
+
+    def turn(self):
+        """One turn of the engine, and what it hands out."""
+        assert self.engine.wait_seconds() is not None, "somebody is decoded as long as there is anybody"
+        self.engine.work()
+        self.held_most = max(self.held_most, self.engine.occupancy()["slots"])
+        total = self.runner.cells.cells_total
+        assert full_cells(self.runner.cells.slots, self.runner.cells.cells) <= total
+        for event in self.link.sent:
+            match event.WhichOneof("kind"):
+                case "commits":
+                    for commit in decode_commits(event.commits.columns):
+                        self.tokens[commit.request] += commit.tokens
+                        if commit.final is not None:
+                            self.finals[commit.request] = commit.final
+                    if event.commits.logprobs:
+                        self.logprobs.update(decode_logprobs(event.commits.logprobs))
+                case "statistics":
+                    values = decode_map(event.statistics.values, "target")
+                    self.preemptions[event.statistics.request] = values["preemptions"]
+        self.link.sent.clear()
+
+    def run(self):
+        """Turn until everybody is done."""
+        turns = 0
+        while self.endpoint.requests():
+            self.turn()
+            turns += 1
+            assert turns < TURNS_MAX
+        self.turn_idle()
+        return self
+
+    def turn_idle(self):
+        """Nothing is held when nobody is there."""
+        assert set(self.engine.occupancy().values()) == {0}
+
+
+def order(request, prompt, count, priority=0, **settings):
+    """A request."""
+    params = SamplingParams(ignore_eos=True, max_tokens=count, **settings)
+    tokens = tuple(prompt)
+    return Order(
+        request, tokens, len(tokens), len(tokens) + count, frozenset(), request, 0, params, priority=priority
+    )
+
+
+def crowd():
+    """Requests of all kinds, whose logs cross many blocks."""
+    again = random_tokens(12, seed=5)
+    return [
+        order(1, random_tokens(440, seed=1), 90, temperature=0.0, logprobs=2, prompt_logprobs=1),
+        order(2, again * 38, 80, temperature=1.0),
+        order(3, random_tokens(460, seed=3), 60, temperature=0.7, prompt_logprobs=0, presence_penalty=0.5),
+        order(4, again * 36, 120, temperature=0.0, logprobs=0),
+        order(5, [7], 70, temperature=1.0, logprobs=0),
+        order(6, random_tokens(465, seed=6), 70, temperature=1.0, prompt_logprobs=2, logprobs=1),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_few_cells_change_no_token_and_no_logprob(dtype):
+    ample, scant = Rig(dtype=dtype), Rig(SCANT, dtype)
+    for rig in (ample, scant):
+        rig.open(*crowd())
+        rig.run()
+    assert scant.tokens == ample.tokens
+    assert [len(scant.tokens[each.request]) for each in crowd()] == [90, 80, 60, 120, 70, 70]
+    assert scant.finals == ample.finals == dict.fromkeys(ample.tokens, "length")
+    assert set(scant.logprobs.values()) == {1}, "none is lost, none is sent twice"
+    assert scant.logprobs == ample.logprobs
+    assert (ample.held_most, sum(ample.preemptions.values())) == (REQUESTS, 0)
+    assert scant.held_most == 3, "short ones share what a long one takes alone"
+    assert sum(scant.preemptions.values()) >= 3
+    assert scant.preemptions[1] == 0, "the first is never set aside"
+
+
+def test_branches_in_slots_of_their_own_count_too():
+    ample, scant = Rig(verify="rows"), Rig(SCANT, verify="rows")
+    for rig in (ample, scant):
+        rig.open(*crowd())
+        rig.run()
+    assert scant.tokens == ample.tokens
+    assert sum(scant.preemptions.values()) > 0
+
+
+def test_requests_get_cells_by_priority_and_then_in_order():
+    rig = Rig(full_cells(1, CONTEXT))
+    rig.open(*(order(request, [7] * 600, 20, priority=request == 2) for request in (1, 2, 3)))
+    ended = []
+    while rig.endpoint.requests():
+        rig.turn()
+        assert rig.engine.occupancy()["slots"] <= 1
+        ended += [request for request in rig.finals if request not in ended]
+    assert ended == [1, 3, 2]
+
+
+def test_one_that_waits_can_be_aborted_and_one_that_leaves_makes_room():
+    rig = Rig(full_cells(1, CONTEXT))
+    rig.open(*(order(request, [7] * 600, 20) for request in (1, 2, 3)))
+    rig.turn()
+    assert rig.engine.occupancy() == {"requests": 3, "slots": 1, "waiting": 2, "nodes": 0}
+    rig.engine.on_event(Aborted(2))
+    rig.engine.on_event(Aborted(1))
+    assert rig.engine.wait_seconds() == 0, "there are cells to give"
+    rig.run()
+    assert rig.finals == {1: "abort", 2: "abort", 3: "length"}
+
+
+def test_nothing_is_left_of_those_who_waited_when_the_coordinator_goes():
+    rig = Rig(full_cells(1, CONTEXT))
+    rig.open(*(order(request, [7] * 600, 20) for request in (1, 2)))
+    rig.turn()
+    rig.link.close = lambda reason=None: None
+    rig.engine.on_event(CoordinatorLeft(rig.link))
+    rig.turn_idle()
+    assert rig.engine.wait_seconds() == 0
+    rig.engine.work()
+    assert rig.engine.wait_seconds() is None
+
+
+def test_what_would_never_fit_is_refused():
+    rig = Rig(full_cells(1, CONTEXT))
+    rig.open(order(1, [7] * 10, 2 * CONTEXT))
+    rig.engine.work()
+    _, event = rig.link.sent  # after the welcome
+    assert (event.refused.request, event.refused.field) == (1, "max_tokens")
+    rig.turn_idle()
+
+
+def test_a_prompt_is_prefilled_in_short_chunks_beside_others_and_in_long_ones_alone():
+    rig = Rig()
+    taken, prefill = [], rig.verifier.prefill
+
+    def watched(request, rows_max):
+        taken.append((request, rows_max, len(rig.tokens[1])))
+        return prefill(request, rows_max)
+
+    rig.verifier.prefill = watched
+    rig.engine._pace._stall_seconds = 0.0
+    rig.open(order(1, random_tokens(150, seed=1), 40, temperature=0.0))
+    rig.turn()
+    assert taken == [(1, 149, 0)]
+    rig.open(order(2, random_tokens(100, seed=2), 40, temperature=0.0))
+    taken.clear()
+    rig.run()
+    assert [(request, rows) for request, rows, _ in taken] == [(2, 24)] * 4 + [(2, 3)]
+    lengths = [length for _, _, length in taken]
+    assert lengths == sorted(set(lengths)), "a pass goes between any two chunks"
+    alone = Rig()
+    alone.open(order(2, random_tokens(100, seed=2), 40, temperature=0.0))
+    assert alone.run().tokens[2] == rig.tokens[2]
