@@ -141,7 +141,7 @@ class EngineConfig(BaseModel):
     max_model_len: int | None = Field(None, ge=2)
     max_requests: int = Field(8, ge=1, le=REQUESTS_MAX)
     kv_cache_memory_bytes: int | None = Field(None, ge=1)
-    prefill_stall_ms: float = Field(50.0, ge=1.0, le=PREFILL_STALL_MS_MAX)
+    prefill_stall_ms: float = Field(200.0, ge=1.0, le=PREFILL_STALL_MS_MAX)
     widen: int = Field(0, ge=0)
     revision: Text | None = None
     draft_revision: Text | None = None

@@ -17,7 +17,7 @@ from amusd.coordinator.live import LiveRequest
 from amusd.coordinator.merging import merge
 from amusd.coordinator.metrics import request_metrics
 from amusd.coordinator.places import Places
-from amusd.coordinator.session import unreachable
+from amusd.coordinator.session import WorkerState, unreachable
 from amusd.coordinator.sessions import DraftSession, TargetSession
 from amusd.coordinator.sharing import DraftGroup
 from amusd.errors import AmusdError, WorkerError
@@ -137,12 +137,12 @@ class Coordinator:
         """Why no request can be decoded any more; None while it can."""
         return self._failure
 
-    async def occupancy(self) -> dict[str, dict[str, int]]:
-        """What live requests hold in each worker that answers, by name: see ``Engine.occupancy``."""
+    async def states(self) -> dict[str, WorkerState]:
+        """What each worker that answers holds and has learned, by name."""
         found = {}
         for session in self.sessions:
-            if (counts := await session.occupancy(INFO_TIMEOUT_SECONDS)) is not None:
-                found[session.name] = counts
+            if (state := await session.state(INFO_TIMEOUT_SECONDS)) is not None:
+                found[session.name] = state
         return found
 
     async def trees(self, nodes_max: int) -> Sequence[target_pb2.Tree]:
@@ -150,17 +150,19 @@ class Coordinator:
         return await self.target.trees(nodes_max)
 
     async def info(self) -> dict[str, Any]:
-        """Each worker that answers, by name: role, device, process id, round trip, model details."""
+        """Each worker that answers, by name: role, device, process id, round trip, model details, costs."""
         found: dict[str, Any] = {}
         for session in self.sessions:
             reply = await session.info(INFO_TIMEOUT_SECONDS)
             if reply is not None:
+                state = await session.state(INFO_TIMEOUT_SECONDS)
                 found[session.name] = {
                     "role": reply.role,
                     "device": reply.device,
                     "pid": reply.pid,
                     "round_trip_seconds": session.round_trip_seconds,
                     **json.loads(reply.details),
+                    **({} if state is None else state.costs()),
                 }
         return found
 

@@ -4,7 +4,8 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
@@ -23,6 +24,28 @@ RECONNECT_SECONDS_MAX = 1.0
 PROBE_SECONDS = 1.0
 PROBE_TIMEOUT_SECONDS = 1.5
 TRACE_TIMEOUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker between two forwards.
+
+    Attributes:
+        counts: what live requests hold in it; see ``Engine.occupancy``.
+        seconds: of its forwards, by their shapes, as it has learned them so far.
+        price: the least reach of a node that pays for its row in a pass; None of a draft worker.
+    """
+
+    counts: dict[str, int]
+    seconds: dict[str, float]
+    price: float | None
+
+    def costs(self) -> dict[str, Any]:
+        """What was learned, in milliseconds, under the names that `info` has for it."""
+        milliseconds = {shape: 1e3 * seconds for shape, seconds in self.seconds.items()}
+        if self.price is not None:
+            return {"pass_ms": milliseconds, "node_price": self.price}
+        return {"step_ms": milliseconds} if milliseconds else {}
 
 
 class WorkerSession(ABC, Generic[Command, Reply]):
@@ -131,13 +154,16 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         stub = common_pb2_grpc.WorkerStub(self._channel)
         return await answered(stub.Info(common_pb2.InfoRequest(), timeout=timeout_seconds))
 
-    async def occupancy(self, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> dict[str, int] | None:
-        """What live requests hold in the worker, or None when it does not answer in time."""
+    async def state(self, timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> WorkerState | None:
+        """What the worker holds and has learned, or None when it does not answer in time."""
         if self._channel is None:
             return None
         stub = common_pb2_grpc.WorkerStub(self._channel)
         reply = await answered(stub.Occupancy(common_pb2.OccupancyRequest(), timeout=timeout_seconds))
-        return None if reply is None else dict(reply.counts)
+        if reply is None:
+            return None
+        price = reply.price if reply.HasField("price") else None
+        return WorkerState(dict(reply.counts), dict(reply.seconds), price)
 
     async def _measure_clock(self) -> None:
         """Keep the offset of the fastest of a few round trips; one within the trip counts as none."""

@@ -5,8 +5,9 @@ shapes, and which ones depends on the device, the library and the model's kernel
 reference is plain decoding: one token per pass, alone, 4 rows wide.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class SelfCheck:
         batches_tried: of those that the engine may use.
         prefill: whether prefill writes the cells that decoding writes.
         reason: why the model cannot be exact at all; empty if it can.
+        prefill_seconds: that prefills of so many rows took.
     """
 
     block: int
@@ -51,6 +53,7 @@ class SelfCheck:
     batches_tried: tuple[int, ...]
     prefill: bool
     reason: str
+    prefill_seconds: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -93,6 +96,7 @@ def self_check(runner: Runner, rows_max: int = _STEPS) -> SelfCheck:
     batches = _tried((2, 4, 8, 16), slots) if slots > 1 else ()
     widest = min(rows_max, _STEPS)
     blocks = _blocks_that_agree(loaded, (*BLOCKS, block))
+    chunks_agree, prefill_seconds = _chunks_agree(loaded, block)
     return SelfCheck(
         block=block,
         block_agrees=block in blocks,
@@ -101,8 +105,9 @@ def self_check(runner: Runner, rows_max: int = _STEPS) -> SelfCheck:
         widths_tried=widths,
         batches=tuple(count for count in batches if torch.equal(bench.chain(widest, count), reference)),
         batches_tried=batches,
-        prefill=bench.prefill_writes(decoded) and _chunks_agree(loaded, block),
+        prefill=bench.prefill_writes(decoded) and chunks_agree,
         reason="" if loaded.exact else loaded.inexact_because,
+        prefill_seconds=prefill_seconds,
     )
 
 
@@ -160,8 +165,8 @@ class _Bench:
         return all(torch.equal(a, b) for a, b in zip(self.snapshot(), cells, strict=True))
 
 
-def _chunks_agree(loaded: LoadedModel, block: int) -> bool:
-    """Whether the first cells are the same bits after prefills of many rows and of few."""
+def _chunks_agree(loaded: LoadedModel, block: int) -> tuple[bool, dict[int, float]]:
+    """Whether the first cells are the same bits after prefills of any size, and how long these took."""
     counts = {min(count, loaded.context or count) for count in _CHUNKS}
     generator = torch.Generator().manual_seed(2)
     tokens = torch.randint(loaded.vocabulary_size, (max(counts),), generator=generator).tolist()
@@ -170,12 +175,18 @@ def _chunks_agree(loaded: LoadedModel, block: int) -> bool:
     for start in range(0, len(first), 4):
         runner.prefill(slot, tokens[start : min(start + 4, len(first))], start, start)
     expected = runner.cells.snapshot(slot, first)
-    for count in counts:
+    agree, seconds = True, {}
+    for count in sorted(counts):
+        started = time.perf_counter()
         runner.prefill(slot, tokens[:count], 0, 0)
-        for ours, theirs in zip(runner.cells.snapshot(slot, first), expected, strict=True):
-            if not all(map(torch.equal, ours, theirs)):
-                return False
-    return True
+        found = runner.cells.snapshot(slot, first)
+        agree &= all(
+            torch.equal(*pair)
+            for ours, theirs in zip(found, expected, strict=True)
+            for pair in zip(ours, theirs, strict=True)
+        )
+        seconds[count] = time.perf_counter() - started  # the comparison waits for a GPU
+    return agree, seconds
 
 
 def _blocks_that_agree(loaded: LoadedModel, sizes: Sequence[int]) -> set[int]:

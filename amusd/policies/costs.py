@@ -169,12 +169,10 @@ class CostCurve:
         learned.passes += 1
         self._cells = cells
 
-    def table_ms(self) -> dict[str, float]:
-        """Milliseconds of some passes as they would be now, by their shapes, for people to look at."""
+    def table_seconds(self) -> dict[str, float]:
+        """Some passes as they would be now, by their shapes, for people to look at."""
         shapes = [(requests, width) for requests in (1, 4, 16) for width in (1, 8)]
-        return {
-            f"{requests} x {width} rows": 1e3 * self.seconds(requests, width) for requests, width in shapes
-        }
+        return {f"{requests} x {width} rows": self.seconds(requests, width) for requests, width in shapes}
 
     @property
     def passes(self) -> int:

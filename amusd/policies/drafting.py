@@ -10,16 +10,19 @@ Laws:
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import chain, islice
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from amusd.drafters.base import Candidates, Expansion
 from amusd.errors import InputError
 from amusd.policies.costs import CostCurve
+from amusd.policies.fronts import Front, Ranked, Sight, chain_end
 from amusd.speculation.messages import NodeId, RequestId
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
 STEP_ROWS_MAX: Final = 32  # of all requests in one step
-_Ranked = tuple[float, int, RequestId, TreeNode]  # minus log of weight x reach, order of arrival, where it is
 
 
 class Futures(Protocol):
@@ -113,7 +116,7 @@ class ChainPolicy:
         chosen = []
         for request in futures.requests():
             tree = futures.tree(request)
-            end = _chain_end(tree)
+            end = chain_end(tree)
             depth = end.position - tree.root.position
             if depth < min(self.depth, futures.depth_max(request)) and futures.room(request) > 0:
                 chosen.append(_expansion(request, tree, end, count=1))
@@ -145,6 +148,9 @@ class BestFirstPolicy:
     reach_min: float
     rows_max: int | None = None
     costs: CostCurve = field(default_factory=_unmeasured, compare=False)
+    _sights: WeakKeyDictionary[SpeculationTree, Sight] = field(
+        default_factory=WeakKeyDictionary, init=False, compare=False, repr=False
+    )
 
     @property
     def window(self) -> int:
@@ -162,47 +168,53 @@ class BestFirstPolicy:
         Branches never take the room that the best chain needs to reach its depth: without this rule the
         window fills with shallow nodes after a few steps, and the chain ends there.
         """
-        ranked: list[_Ranked] = []
-        room, reserved, ends = {}, {}, {}
+        fronts: list[Front] = []
         for request in futures.requests():
             least = max(self.reach_min, least_reach(request))
             if least > 1.0:
                 continue
             tree = futures.tree(request)
             deepest = tree.root.position + min(self.depth_max, futures.depth_max(request))
-            end = ends[request] = _chain_end(tree)
-            room[request] = futures.room(request)
-            reserved[request] = max(0, deepest - end.position) * self.branch
-            start = tree.root.reach_log
-            handicap = start - math.log((weights or {}).get(request, 1.0))
-            lowest = start + math.log(least)
-            for node in (tree.root, *tree.nodes()):
-                if not node.children and node.position < deepest and node.reach_log >= lowest:
-                    ranked.append((handicap - node.reach_log, len(ranked), request, node))
+            front = Front(request, tree, self._look(tree), deepest, futures.room(request))
+            front.lowest += math.log(least)
+            front.handicap -= math.log((weights or {}).get(request, 1.0))
+            fronts.append(front)
+        growing = sum(front.can_grow for front in fronts)
+        ranked = merge(*(front.ranked(place) for place, front in enumerate(fronts)))
+        rows_max = min(self.rows_max or self.rows, self.rows * growing)
+        likeliest = list(islice(ranked, rows_max))
+        rows = self._rows(likeliest, rows_max)
         chosen: list[Expansion] = []
-        ranked.sort()
-        rows = self._rows(ranked)
-        for *_, request, node in ranked:
+        for _, _, _, front, node in chain(likeliest, ranked):
             if len(chosen) == rows:
                 break
-            is_end = node is ends[request]
-            count = min(self.branch, room[request] - (0 if is_end else reserved[request]))
+            is_end = node is front.end
+            count = min(self.branch, front.room - (0 if is_end else front.missing * self.branch))
             if count > 0:
-                room[request] -= count
-                reserved[request] -= self.branch if is_end else 0
-                chosen.append(_expansion(request, futures.tree(request), node, count))
+                front.room -= count
+                front.missing -= is_end
+                chosen.append(_expansion(front.request, front.tree, node, count))
+            else:
+                front.is_cramped = True
         return chosen
 
-    def _rows(self, ranked: Sequence[_Ranked]) -> int:
+    def _look(self, tree: SpeculationTree) -> Sight:
+        """The tree as it is; looked at again only after it has changed."""
+        sight = self._sights.get(tree)
+        if sight is None or sight.changes != tree.changes:
+            sight = self._sights[tree] = Sight(tree)
+        return sight
+
+    def _rows(self, likeliest: Sequence[Ranked], rows_max: int) -> int:
         """How many of these futures, best first, give the most reach per second of a step."""
-        requests = {request for *_, request, _ in ranked}
-        rows_max = min(self.rows_max or self.rows, self.rows * len(requests))
         rows, best, best_rate, reach, taken = self.rows, self.rows, 0.0, 0.0, 0
-        while rows <= rows_max and taken < len(ranked):
-            part = ranked[taken:rows]
+        requests: set[RequestId] = set()
+        while rows <= rows_max and taken < len(likeliest):
+            part = likeliest[taken:rows]
             reach += sum(math.exp(-minus) for minus, *_ in part)
+            requests.update(front.request for _, _, _, front, _ in part)
             taken += len(part)
-            rate = reach / self.costs.of_rows(taken, len({request for *_, request, _ in ranked[:taken]}))
+            rate = reach / self.costs.of_rows(taken, len(requests))
             if rate > best_rate:
                 best, best_rate = rows, rate
             rows *= 2
@@ -235,14 +247,6 @@ def draft_policy(mode: str, num_speculative_tokens: int) -> DraftPolicy:
             return BestFirstPolicy(rows=4, depth_max=ahead, branch=4, reach_min=0.005, rows_max=STEP_ROWS_MAX)
         case _:
             raise InputError("mode", mode, "a draft worker knows sync, async, amusd and pearl")
-
-
-def _chain_end(tree: SpeculationTree) -> TreeNode:
-    """The last node on the path of best children; of equal scores the lowest token."""
-    node = tree.root
-    while node.children:
-        node = min(node.children.values(), key=lambda child: (-child.score, child.token))
-    return node
 
 
 def _expansion(request: RequestId, tree: SpeculationTree, node: TreeNode, count: int) -> Expansion:

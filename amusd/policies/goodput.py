@@ -3,19 +3,17 @@
 A pass over requests i that verifies n_i nodes of each commits 1 + (reach_i1 + ... + reach_in) tokens of each,
 for reaches add up to an expectation, and costs T(rows). What is chosen is
 
-    max over n of  sum_i (1 + sum_{j <= n_i} w_i reach_ij) / T(sum_i (1 + n_i))
+    max over n of  sum_i w_i (1 + sum_{j <= n_i} reach_ij) / T(sum_i (1 + n_i))
 
 with weights w_i of 1, more for a request that is late. Reaches never grow along a choice, so the best n nodes
 are the n of highest reach, and only their number is to be found: from none on, at every load.
 
-This is SmartSpec's goodput (arXiv 2406.14066, section 4) with two differences. It is decided per node, by its
-own calibrated reach, where SmartSpec has one length for all and one rate of acceptance. And a draft costs the
-target nothing here: it was made meanwhile, on another device.
+Goodput is SmartSpec's measure (arXiv 2406.14066). Here it is decided node by node, by each one's own
+calibrated reach; and drafts are not counted in T, for they were made meanwhile, on another device.
 
 Laws:
 - A request whose nodes do not pay has none, but each has its own row in every pass: nobody starves.
 - Without acceptance, no node is taken that costs anything.
-- No node is taken that the pass is faster without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +67,6 @@ def price(tokens: float, rows: int, requests: int, costs: CostCurve) -> float:
         rows, requests: of the pass as it is.
     """
     multiple = costs.rows_multiple
-    rows = costs.padded(rows)
     seconds = costs.of_rows(rows, requests)
     return tokens * (costs.of_rows(rows + multiple, requests) - seconds) / (multiple * seconds)
 

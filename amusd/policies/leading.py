@@ -17,10 +17,11 @@ Laws:
 from dataclasses import dataclass
 from typing import Final
 
-from amusd.speculation.messages import RequestId
+from amusd.speculation.messages import DrafterId, Price, RequestId
 
 LEAD_SHARE: Final = 0.25
 PAUSE_MAX: Final = 16  # commits
+PRICE_NEWS: Final = 0.1  # a smaller change of the price, as a share, is not told
 NOTHING: Final = 2.0  # no reach is as high
 ROOT_ONLY: Final = 1.0
 
@@ -66,3 +67,22 @@ class Leads:
             return
         trial.waited = 0
         trial.pause = max(1, trial.pause // 4) if hit else min(PAUSE_MAX, 2 * trial.pause)
+
+
+class PriceNews:
+    """What each drafter was told of the price last; for the target, which tells only what is news."""
+
+    def __init__(self) -> None:
+        self._told: dict[DrafterId, float] = {}
+
+    def tell(self, drafter: DrafterId, price: float) -> list[Price]:
+        """What to add to a frame for this drafter: the price, or nothing where it has not changed much."""
+        told = self._told.get(drafter, 0.0)
+        if abs(price - told) <= PRICE_NEWS * told:
+            return []
+        self._told[drafter] = price
+        return [Price(price)]
+
+    def forget(self, drafter: DrafterId) -> None:
+        """Its stream is gone: a new one knows of no price."""
+        self._told.pop(drafter, None)

@@ -3,8 +3,8 @@
 Laws:
 - With nobody decoding a chunk is as long as they get.
 - Otherwise it is the longest that is foreseen to take no more than the stall that was allowed, or the
-  shortest that there is. What is foreseen is what passes cost, times what chunks of this size took compared
-  with that.
+  shortest that there is. What is foreseen is what one took at the start-up, times what chunks of this size
+  took compared with that.
 - A single slow chunk, however slow, moves what is foreseen of its size by a third at most, and of the other
   sizes by a thirtieth: these learn, too, that the machine got slower or faster, and none is out of use for
   good. A size that was never seen learns from the others as if they were its own.

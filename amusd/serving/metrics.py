@@ -111,6 +111,18 @@ class ServerMetrics:
         )
         self._round_trip = self._labelled_gauge("link_round_trip_seconds", "To a worker and back.", "worker")
         self._window_use = self._labelled_gauge("window_use_ratio", "Live nodes over the window.", "worker")
+        self._pass_seconds = self._labelled_gauge(
+            "pass_seconds", "A pass of the target as learned so far, by requests and rows of each.", "shape"
+        )
+        self._step_seconds = self._labelled_gauge(
+            "draft_step_seconds",
+            "A step of a drafter as learned so far, by requests and nodes of each.",
+            "worker",
+            "shape",
+        )
+        self._node_price = self._gauge(
+            "node_price", "The chance from which on a node more would have paid in the last pass.", own=True
+        )
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""
@@ -191,6 +203,18 @@ class ServerMetrics:
         for worker, share in window_use.items():
             self._window_use.labels(self._model, worker).set(share)
 
+    def on_passes(self, seconds: Mapping[str, float], price: float) -> None:
+        """What the target has learned of its passes, by shape, and of what a node in one is worth."""
+        for shape, each in seconds.items():
+            self._pass_seconds.labels(self._model, shape).set(each)
+        self._node_price.set(price)
+
+    def on_steps(self, seconds: Mapping[str, Mapping[str, float]]) -> None:
+        """What drafters have learned of their steps, by worker and shape."""
+        for worker, shapes in seconds.items():
+            for shape, each in shapes.items():
+                self._step_seconds.labels(self._model, worker, shape).set(each)
+
     # -- making them ----------------------------------------------------------------------------
 
     def _name(self, name: str, own: bool) -> str:
@@ -203,8 +227,8 @@ class ServerMetrics:
         family = Gauge(self._name(name, own), help, (_MODEL,), registry=self._registry)
         return family.labels(self._model)
 
-    def _labelled_gauge(self, name: str, help: str, label: str) -> Gauge:
-        return Gauge(self._name(name, True), help, (_MODEL, label), registry=self._registry)
+    def _labelled_gauge(self, name: str, help: str, *labels: str) -> Gauge:
+        return Gauge(self._name(name, True), help, (_MODEL, *labels), registry=self._registry)
 
     def _histogram(self, name: str, help: str) -> Histogram:
         return Histogram(self._name(name, False), help, (_MODEL,), buckets=_SECONDS, registry=self._registry)

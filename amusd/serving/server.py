@@ -208,7 +208,8 @@ class Server:
         if self._desk.phase != "starting":
             coordinator = self._engine.coordinator
             about["workers"] = await coordinator.info()
-            about["occupancy"] = await coordinator.occupancy()
+            states = await coordinator.states()
+            about["occupancy"] = {name: state.counts for name, state in states.items()}
         return json.dumps(about)
 
     async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:

@@ -1,4 +1,4 @@
-"""What is looked at now and then: overlap, links, windows, and one line about all of it."""
+"""What is looked at now and then: overlap, links, windows, costs, and one line about all of it."""
 
 import asyncio
 import time
@@ -44,7 +44,7 @@ class Statistics:
         since_ns, now_ns = self._since_ns, time.monotonic_ns()
         self._since_ns = now_ns
         totals = self.desk.metrics.take_totals()
-        await self._look_at_links()
+        await self._look_at_workers()
         if not (totals.prompt_tokens or totals.output_tokens or self.desk.inside):
             self.desk.metrics.on_overlap(0.0, 0.0)
             return
@@ -64,15 +64,19 @@ class Statistics:
             useful_overlap=useful,
         )
 
-    async def _look_at_links(self) -> None:
+    async def _look_at_workers(self) -> None:
         trips = {s.name: s.round_trip_seconds for s in self.coordinator.sessions if s.round_trip_seconds}
-        occupancy = await self.coordinator.occupancy()
+        states = await self.coordinator.states()
         windows = {
-            name: counts["nodes"] / counts["window"] if counts["window"] else 0.0
-            for name, counts in occupancy.items()
-            if "window" in counts
+            name: state.counts["nodes"] / state.counts["window"] if state.counts["window"] else 0.0
+            for name, state in states.items()
+            if "window" in state.counts
         }
         self.desk.metrics.on_links(trips, windows)
+        target = states.pop(self.coordinator.target.name, None)
+        if target is not None:
+            self.desk.metrics.on_passes(target.seconds, target.price or 0.0)
+        self.desk.metrics.on_steps({name: state.seconds for name, state in states.items()})
 
     async def _overlap(self, since_ns: int, now_ns: int) -> tuple[float, float]:
         """Shares of the time in which both sides computed, and of that spent on drafts that were used."""

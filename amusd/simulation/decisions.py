@@ -11,17 +11,20 @@ from amusd.drafters.base import Candidates, Expansion
 from amusd.policies import choices, costs
 from amusd.policies.calibration import Calibration, Forecasts
 from amusd.policies.choices import Choice
-from amusd.policies.drafting import BestFirstPolicy, draft_policy
+from amusd.policies.drafting import STEP_ROWS_MAX, BestFirstPolicy, draft_policy
+from amusd.policies.leading import Leads, PriceNews
 from amusd.policies.verifying import verify_policy
 from amusd.simulation.clock import MS_PER_SECOND
 from amusd.simulation.roofline import Roofline
 from amusd.simulation.scenario import Curve, Scenario
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
-from amusd.speculation.messages import DrafterId, NodeId, RequestId
+from amusd.speculation.messages import DrafterId, NodeId, Price, RequestId
 from amusd.speculation.target import Guess, Limits, TargetEndpoint
 from amusd.speculation.tree import TreeNode
 
 Choices = dict[RequestId, Choice]
+
+STEP_ROWS = 16  # up to so many are timed when a drafter is loaded
 
 
 def _known_costs(curve: Curve, rows: int, requests: int) -> costs.CostCurve:
@@ -64,6 +67,7 @@ class TargetDecisions:
         self._policy.costs = _known_costs(scenario.target.curve, count + 1, scenario.requests)
         self._calibrations: dict[DrafterId, Calibration] = {}
         self._choices: Choices | None = None  # until something changes them
+        self._price_news = PriceNews()
 
     def changed(self) -> None:
         """Something happened that may change the choices."""
@@ -105,9 +109,13 @@ class TargetDecisions:
     ) -> None:
         """A pass ended; how many nodes of each request it verified and accepted."""
         self.changed()
+        self._policy.on_pass(verified, accepted, end)
         known = self._policy.costs
         known.observe_rows(known.rows([1 + count for count in verified.values()]), len(verified), end - start)
-        self._policy.on_pass(verified, accepted, end)
+
+    def price_for(self, drafter: DrafterId) -> list[Price]:
+        """What a node has to be worth, where that is news to a drafter."""
+        return self._price_news.tell(drafter, self._policy.price)
 
     def forget(self, request: RequestId) -> None:
         """A request is over."""
@@ -132,14 +140,22 @@ class TargetDecisions:
 
 
 class DraftDecisions:
-    """What `DraftEngine` decides: which nodes it expands next, and which candidates it hangs below them."""
+    """What `DraftEngine` decides: which nodes it expands next, and which candidates it hangs below them.
+
+    The policy starts with what the curve of a step says, as it does with what a start-up measures.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self._policy = draft_policy(scenario.mode, scenario.num_speculative_tokens)
         rows_max = scenario.drafters.rows_max
         if rows_max is not None and isinstance(self._policy, BestFirstPolicy):
             self._policy = replace(self._policy, rows_max=rows_max)
+        curve = scenario.draft_curve
+        known = {rows: curve.ms(rows) / MS_PER_SECOND for rows in range(1, STEP_ROWS + 1)}
+        self._policy.costs = costs.CostCurve(known, 1, rows_max or STEP_ROWS_MAX, together=True)
         self._forecasts = Forecasts()
+        self._leads = Leads()
+        self._price = 0.0
 
     @property
     def window(self) -> int:
@@ -149,23 +165,36 @@ class DraftDecisions:
     def open(self, request: RequestId) -> None:
         """Follow a request."""
         self._forecasts.open(request, greedy=False)
+        self._leads.open(request)
 
     def close(self, request: RequestId) -> None:
         """Forget a request."""
         self._forecasts.close(request)
+        self._leads.close(request)
+
+    def on_price(self, price: Price) -> None:
+        """The target said what a node has to be worth."""
+        self._price = price.reach
 
     def follow(self, change: LogChange) -> None:
         """Learn from what became of the guesses."""
         if change.truncated:
             self._forecasts.truncate(change.request)
-        else:
-            self._forecasts.on_commit(
-                change.request, change.committed, change.dropped, change.tokens, change.length
-            )
+            return
+        hit = self._forecasts.on_commit(
+            change.request, change.committed, change.dropped, change.tokens, change.length
+        )
+        if change.tokens:
+            self._leads.on_commit(change.request, hit)
 
     def choose(self, endpoint: DrafterEndpoint) -> list[Expansion]:
         """The nodes to expand in one step."""
-        return self._policy.choose(endpoint)
+        return self._policy.choose(endpoint, self._least_reach)
+
+    def on_step(self, choices: Sequence[Expansion], seconds: float) -> None:
+        """A step that expanded these nodes took so long."""
+        requests = len({choice.request for choice in choices})
+        self._policy.costs.observe_rows(len(choices), requests, seconds)
 
     def grow(self, endpoint: DrafterEndpoint, choice: Expansion, claims: Candidates) -> list[NodeId]:
         """Hang the candidates that are likely enough below their node."""
@@ -175,3 +204,6 @@ class DraftDecisions:
         assert parent is not None, "nothing changes a tree while its worker drafts"
         estimates = self._forecasts.calibrate(request, node, choice.position, claims)
         return endpoint.grow(request, node, self._policy.worth_proposing(tree.reach(parent), estimates))
+
+    def _least_reach(self, request: RequestId) -> float:
+        return self._leads.least_reach(request, self._price, self._forecasts.prospect(request))

@@ -6,7 +6,7 @@ It does what `amusd.workers.draft_engine` does, in the same order.
 from functools import partial
 from typing import assert_never
 
-from amusd.drafters.base import Candidates, Expansion
+from amusd.drafters.base import Expansion
 from amusd.simulation.clock import Clock
 from amusd.simulation.decisions import DraftDecisions
 from amusd.simulation.law import AcceptanceLaw
@@ -14,10 +14,10 @@ from amusd.simulation.link import NetworkLink
 from amusd.simulation.target_worker import LinkReady, Opened
 from amusd.simulation.worker import Costs, Worker
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
-from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Propose
+from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Price, Propose
 
 
-class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
+class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close | Price]):
     """Owns one drafter's endpoint.
 
     Args:
@@ -48,7 +48,7 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         """Say hello."""
         self.link.send([self.endpoint.hello()])
 
-    def on_event(self, event: Opened | LinkReady | Attached | Commit | Close) -> None:
+    def on_event(self, event: Opened | LinkReady | Attached | Commit | Close | Price) -> None:
         """Take one event."""
         self._idle = False
         match event:
@@ -60,6 +60,8 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
                 )
             case LinkReady():
                 pass
+            case Price():
+                self._decisions.on_price(event)
             case Attached() | Commit() | Close():
                 change = self.endpoint.on_message(event)
                 if isinstance(event, Close):
@@ -96,17 +98,16 @@ class DraftWorker(Worker[Opened | LinkReady | Attached | Commit | Close]):
         self.occupy(
             "draft",
             self.forward_ms([*widths.values()], [*lengths.values()]),
-            lambda _: self._end_step(choices, self._law.expand(choices), nodes),
+            partial(self._end_step, choices, nodes),
             rows=len(choices),
             nodes=nodes,
         )
 
-    def _end_step(
-        self, choices: list[Expansion], candidates: list[Candidates], nodes: list[tuple[int, int]]
-    ) -> None:
-        for choice, found in zip(choices, candidates, strict=True):
+    def _end_step(self, choices: list[Expansion], nodes: list[tuple[int, int]], start: float) -> None:
+        for choice, found in zip(choices, self._law.expand(choices), strict=True):
             grown = self._decisions.grow(self.endpoint, choice, found)
             nodes.extend((choice.request, node) for node in grown)
+        self._decisions.on_step(choices, self.clock.now_seconds - start)
         self._publish()
 
     def _publish(self) -> None:

@@ -14,7 +14,17 @@ from amusd.simulation.decisions import Choices, TargetDecisions
 from amusd.simulation.link import NetworkLink
 from amusd.simulation.text import VOCABULARY_SIZE, TrueText
 from amusd.simulation.worker import Costs, Worker
-from amusd.speculation.messages import Attached, Close, Commit, DrafterId, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import (
+    Attached,
+    Close,
+    Commit,
+    DrafterId,
+    Have,
+    Hello,
+    Price,
+    Propose,
+    RequestId,
+)
 from amusd.speculation.target import TargetEndpoint
 
 INCARNATION = 1
@@ -65,7 +75,7 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         text: TrueText,
         decisions: TargetDecisions,
         apart: bool,
-        links: dict[DrafterId, NetworkLink[Attached | Commit | Close]],
+        links: dict[DrafterId, NetworkLink[Attached | Commit | Close | Price]],
         on_commits: Callable[[list[Commit]], None],
     ) -> None:
         super().__init__(clock, costs)
@@ -191,6 +201,6 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         for drafter in self._attached:
             link = self._links[drafter]
             if link.ready and (messages := self.endpoint.messages_for(drafter)):
-                link.send(messages)
+                link.send([*messages, *self._decisions.price_for(drafter)])
         if commits := self.endpoint.feed():
             self._on_commits(commits)

@@ -4,6 +4,7 @@ The bytes are those that msgpack takes for the columns of amusd's frames, withou
 TCP's own: they are estimated here because the transport lies on a higher floor.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 from typing import TypeVar
@@ -15,14 +16,16 @@ from amusd.speculation.messages import (
     Have,
     Hello,
     Node,
+    Price,
     Propose,
     score_level,
     score_of_level,
 )
 
-Message = Hello | Propose | Have | Attached | Commit | Close
+Message = Hello | Propose | Have | Attached | Commit | Close | Price
 M = TypeVar("M", bound=Message)
 
+_SINGLE = struct.Struct("<f")
 _MESSAGE_BYTES = 8  # the envelope: which kind it is, how long it is, how many columns there are
 
 
@@ -42,6 +45,8 @@ def transfer(message: M) -> M:
             copy = Have(request, length)
         case Close(request):
             copy = Close(request)
+        case Price(reach):
+            copy = Price(*_SINGLE.unpack(_SINGLE.pack(reach)))
     assert type(copy) is type(message)
     return copy
 
@@ -72,6 +77,8 @@ def _payload_bytes(message: Message) -> int:
             return _ints((request, length))
         case Close(request):
             return _ints((request,))
+        case Price():
+            return _SINGLE.size
 
 
 def _ints(values: Iterable[int]) -> int:

@@ -15,7 +15,17 @@ from amusd.simulation.scenario import Curve, Drafters, Scenario, Target
 from amusd.simulation.target_worker import DrafterSaid, LinkReady, Opened, TargetWorker
 from amusd.simulation.text import TrueText
 from amusd.simulation.worker import Costs
-from amusd.speculation.messages import Attached, Close, Commit, DrafterId, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import (
+    Attached,
+    Close,
+    Commit,
+    DrafterId,
+    Have,
+    Hello,
+    Price,
+    Propose,
+    RequestId,
+)
 from amusd.speculation.stats import RequestStats
 from amusd.tracing import Track
 
@@ -88,7 +98,7 @@ class World:
         self._latency_ns = ns_from_ms(scenario.network.latency_ms)
         bandwidth = scenario.network.bandwidth_mbit
         self._bytes_per_second = None if bandwidth is None else bandwidth * _BYTES_PER_MBIT
-        self._links: dict[DrafterId, NetworkLink[Attached | Commit | Close]] = {}
+        self._links: dict[DrafterId, NetworkLink[Attached | Commit | Close | Price]] = {}
         self.target = TargetWorker(
             self.clock,
             self._costs(scenario.target, scenario.target.curve, 0),

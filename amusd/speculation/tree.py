@@ -70,11 +70,16 @@ class Advance:
 
 
 class SpeculationTree:
-    """Guesses beyond the end of one log."""
+    """Guesses beyond the end of one log.
+
+    Attributes:
+        changes: grows with whatever changes the nodes: what was found in a tree holds while it stands still.
+    """
 
     def __init__(self, length: int, last_token: int) -> None:
         self._root = TreeNode(last_token, length - 1)
         self._count = 0
+        self.changes = 0
 
     @property
     def root(self) -> TreeNode:
@@ -105,6 +110,7 @@ class SpeculationTree:
             child = TreeNode(token, parent.position + 1, score, reach_log, parent, live=True)
             parent.children[token] = child
             self._count += 1
+            self.changes += 1
         return child
 
     def advance(self, tokens: Sequence[int]) -> Advance:
@@ -112,6 +118,7 @@ class SpeculationTree:
         kept: list[TreeNode | None] = []
         dropped: list[TreeNode] = []
         rolled_back = False
+        self.changes += 1
         for token in tokens:
             child = self._root.children.pop(token, None)
             siblings = self._drop_below(self._root)
@@ -131,11 +138,13 @@ class SpeculationTree:
         """Drop everything and hang off another log; returns what was dropped."""
         dropped = self._drop_below(self._root)
         self._root = TreeNode(last_token, length - 1)
+        self.changes += 1
         return tuple(dropped)
 
     def prune_unaliased(self) -> tuple[TreeNode, ...]:
         """Drop the nodes without any alias in their subtree; returns them."""
         dropped: list[TreeNode] = []
+        self.changes += 1
         for node in reversed(list(self.nodes())):
             if node.aliases or node.children:
                 continue

@@ -23,7 +23,7 @@ from amusd.tracing import Recorder
 from amusd.transport.codec import encode_drafter
 from amusd.workers.cost_files import CostFile
 from amusd.workers.draft_clients import Client, Clients, ControlLink, TargetLink
-from amusd.workers.engine import Engine
+from amusd.workers.engine import Costs, Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 
 
@@ -261,6 +261,10 @@ class DraftEngine(Engine[DraftInput]):
             "nodes": sum(self._clients.tree(request).count for request in requests),
             "window": self._policy.window * len(requests),
         }
+
+    def costs(self) -> Costs:
+        """Of steps, where the drafter's were measured when it was loaded."""
+        return Costs(self._policy.costs.table_seconds() if self.drafter.step_seconds else {})
 
     # -- drafting ------------------------------------------------------------------------------
 

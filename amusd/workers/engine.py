@@ -13,8 +13,9 @@ import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from amusd.devices import pin_thread
@@ -25,6 +26,19 @@ T = TypeVar("T")
 INBOX_EVENTS_MAX = 1024
 INBOX_RETRY_SECONDS = 0.002
 CRASH_EXIT_CODE = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What an engine has learned of its work so far.
+
+    Attributes:
+        seconds: of a forward, by its shape.
+        price: the least reach of a node that pays for its row in a pass; None of an engine without passes.
+    """
+
+    seconds: Mapping[str, float]
+    price: float | None = None
 
 
 class Stop:
@@ -139,6 +153,10 @@ class Engine(ABC, threading.Thread, Generic[E]):
     @abstractmethod
     def occupancy(self) -> dict[str, int]:
         """What live requests hold here; every count is 0 when there are none."""
+
+    def costs(self) -> Costs:
+        """What forwards take as things are; nothing where none were measured."""
+        return Costs({})
 
     @abstractmethod
     def on_event(self, event: E) -> None:

@@ -22,6 +22,7 @@ from amusd.workers.service import WorkerServicer
 
 if TYPE_CHECKING:
     from amusd.drafters import Drafter
+    from amusd.speculation.target import Limits
     from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
 
@@ -126,21 +127,30 @@ def drafters_max(rule: str) -> int:
     return 1 if rule in RULES_WITH_Q else Limits().drafters_max
 
 
-async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: LoopThread) -> RunningWorker:
+def target_limits(options: dict[str, Any]) -> "Limits":
+    """What a target takes of its drafters: from each of them a full window of every request."""
     from amusd.policies.drafting import draft_policy
+    from amusd.speculation.target import Limits
+
+    mode, usual = options["mode"], Limits()
+    window = usual.window
+    if mode != "alone":
+        window = draft_policy(mode, options["num_speculative_tokens"]).window
+    return Limits(
+        window=window,
+        nodes_total_max=max(usual.nodes_total_max, 2 * window * options["max_requests"]),
+        drafters_max=drafters_max(options["rule"]),
+    )
+
+
+async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: LoopThread) -> RunningWorker:
     from amusd.policies.table import SpeculationTable, read_ks
     from amusd.policies.verifying import verify_policy
-    from amusd.speculation.target import Limits, TargetEndpoint
+    from amusd.speculation.target import TargetEndpoint
     from amusd.workers.target import TargetServicer
     from amusd.workers.target_engine import TargetEngine
 
-    mode, count = options["mode"], options["num_speculative_tokens"]
-    window = Limits().window if mode == "alone" else draft_policy(mode, count).window
-    limits = Limits(
-        window=window,
-        nodes_total_max=max(Limits().nodes_total_max, 2 * window * options["max_requests"]),
-        drafters_max=drafters_max(options["rule"]),
-    )
+    limits = target_limits(options)
     recorder, incarnation = Recorder(), secrets.randbits(63)
     details: dict[str, Any] = {}
 
@@ -156,7 +166,7 @@ async def _start_target(options: dict[str, Any], device: DeviceSpec, thread: Loo
 
     ks = options["policy_table"]
     table = None if ks is None else SpeculationTable(read_ks(ks))
-    policy = verify_policy(mode, count, options["policy"], table)
+    policy = verify_policy(options["mode"], options["num_speculative_tokens"], options["policy"], table)
     stall_seconds = options["prefill_stall_ms"] / 1e3
     engine = TargetEngine(build, policy, options["verify"], recorder, device.cores, stall_seconds)
     services = {
@@ -188,7 +198,7 @@ async def _start_draft(options: dict[str, Any], device: DeviceSpec, thread: Loop
         about = {"role": "draft", "model": facts["model"], "dtype": facts.get("dtype"), **machine(device)}
         cost_file = CostFile(about | {"rows": policy.costs.to_dict()["rows"]}, policy.costs)
         cost_file.read()
-        details.update(facts, step_ms=policy.costs.table_ms())
+        details.update(facts)
         return drafter, cost_file
 
     engine = DraftEngine(build, incarnation, policy, recorder, device.cores)

@@ -14,15 +14,16 @@ from amusd.orders import Order
 from amusd.policies import choices
 from amusd.policies.calibration import Records
 from amusd.policies.choices import Choice, Verify
+from amusd.policies.leading import PriceNews
 from amusd.policies.prefilling import PrefillPace
 from amusd.policies.urgency import Urgency
 from amusd.policies.verifying import VerifyPolicy
 from amusd.rpc.v1 import common_pb2, target_pb2
-from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Price, Propose, RequestId
+from amusd.speculation.messages import Commit, DrafterId, Draws, Have, Hello, Propose, RequestId
 from amusd.speculation.target import TargetEndpoint
 from amusd.tracing import Recorder
 from amusd.transport.codec import encode_commits, encode_logprobs, encode_map, encode_target
-from amusd.workers.engine import Engine
+from amusd.workers.engine import Costs, Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
 from amusd.workers.logprob_feed import LogprobFeed
 from amusd.workers.room import Room
@@ -39,8 +40,6 @@ from amusd.workers.target_events import (
 if TYPE_CHECKING:
     from amusd.workers.lookups import Lookups
     from amusd.workers.verifier import Verifier
-
-PRICE_NEWS = 0.1  # a smaller change, as a share, is not told
 
 
 class TargetEngine(Engine[TargetInput]):
@@ -76,7 +75,7 @@ class TargetEngine(Engine[TargetInput]):
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._records = Records()
-        self._prices: dict[DrafterId, float] = {}  # as they were told last
+        self._price_news = PriceNews()
         self._urgency = Urgency()
         self._logprobs = LogprobFeed()
         self._choices: dict[RequestId, Choice] = {}  # those that no event or pass has changed since
@@ -89,9 +88,7 @@ class TargetEngine(Engine[TargetInput]):
             self._records.attach(drafter)
         self._policy.costs = self.verifier.costs
         self._room = Room(self.verifier.can_hold, rows_max=1 + self._policy.nodes_max)
-        self._pace = PrefillPace(
-            self._prefill_stall_seconds, lambda rows, cells: self.verifier.costs.seconds(1, rows, cells)
-        )
+        self._pace = PrefillPace(self._prefill_stall_seconds, self.verifier.chunk_seconds)
 
     # -- events --------------------------------------------------------------------------------
 
@@ -215,7 +212,7 @@ class TargetEngine(Engine[TargetInput]):
         if link is not None:
             del self._incarnations[drafter]
             self._records.detach(drafter)
-            self._prices.pop(drafter, None)
+            self._price_news.forget(drafter)
             link.close(reason)
             self.endpoint.on_detach(drafter)
             self._recorder.mark("drafter detached", drafter=drafter)
@@ -433,13 +430,18 @@ class TargetEngine(Engine[TargetInput]):
             "nodes": sum(self.endpoint.tree(request).count for request in self.endpoint.requests()),
         }
 
+    def costs(self) -> Costs:
+        """Of passes, and what a node in one has to be worth."""
+        return Costs(self.verifier.costs.table_seconds(), self._policy.price)
+
     # -- streams -------------------------------------------------------------------------------
 
     def _publish(self) -> None:
         """Every ready stream gets one frame with what is newest."""
         for drafter, link in self._drafters.items():
             if link.ready and (messages := self.endpoint.messages_for(drafter)):
-                link.send([encode_target([*messages, *self._price_for(drafter)])])
+                news = self._price_news.tell(drafter, self._policy.price)
+                link.send([encode_target([*messages, *news])])
         if self._control is not None and self._control.ready:
             events, self._refused = self._refused, []
             commits = self.endpoint.feed()
@@ -450,14 +452,6 @@ class TargetEngine(Engine[TargetInput]):
                 events.extend(self._statistics(commit) for commit in commits if commit.final is not None)
             if events:
                 self._control.send(events)
-
-    def _price_for(self, drafter: DrafterId) -> list[Price]:
-        """What a node has to be worth, where that is news to a drafter."""
-        price, told = self._policy.price, self._prices.get(drafter, 0.0)
-        if abs(price - told) <= PRICE_NEWS * told:
-            return []
-        self._prices[drafter] = price
-        return [Price(price)]
 
     def _statistics(self, commit: Commit) -> target_pb2.TargetEvent:
         names = self._lookups.names()

@@ -102,12 +102,15 @@ class Verifier:
             "exact": self._check.exact,
             "self_check": self._check.lines(),
             "passes_learned_from": self.costs.passes,
-            "pass_ms": self.costs.table_ms(),
         }
 
     def attended(self, cells: int) -> int:
         """The cells that a pass attends to where the longest log has so many."""
         return round_up(cells, self._runner.block)
+
+    def chunk_seconds(self, rows: int, cells: int) -> float:
+        """What a chunk of so many rows took at the start-up, or would by what passes cost."""
+        return self._check.prefill_seconds.get(rows) or self.costs.seconds(1, rows, cells)
 
     @property
     def slots_used(self) -> int:

@@ -30,7 +30,7 @@ from amusd.policies.drafting import BestFirstPolicy
 from amusd.sampling import rules
 from amusd.sampling.truncation import SparseLaw
 from amusd.speculation.drafter import DrafterEndpoint
-from amusd.speculation.messages import Close, Draws, Propose
+from amusd.speculation.messages import Close, Draws, Have, Propose
 from amusd.speculation.target import Limits, TargetEndpoint
 from amusd.transport.codec import decode_drafter, encode_drafter
 from amusd.workers.verifier import Verifier
@@ -111,6 +111,9 @@ class Desk:
                     self.drafts.grow(choice.request, choice.node, drawn.candidates, self.damage(drawn.draws))
         for frame in encode_drafter(self.drafts.outgoing()):
             for message in decode_drafter(frame):
+                if isinstance(message, Have):  # what it holds of a request that it was attached to
+                    self.target.on_have(1, message)
+                    continue
                 assert isinstance(message, Propose)
                 for draws in message.draws.values():
                     self.verifier.check(draws)

@@ -146,6 +146,52 @@ def test_a_prospect_follows_the_last_best_guesses():
     assert calibration.prospect > 0.95
 
 
+@pytest.mark.parametrize(
+    ("tokens", "first"),
+    [
+        ([50], True),
+        ([51], False),  # foreseen, but not as the best
+        ([99], False),
+        ([50, 60], True),
+        ([50, 99], True),  # what comes later does not count
+        ([99, 60], False),
+        ([], None),
+    ],
+)
+def test_a_commit_tells_whether_its_first_token_was_the_best_guess(tokens, first):
+    forecasts = Forecasts()
+    forecasts.open(1, greedy=True)
+    forecasts.calibrate(1, None, 9, [(50, 0.6), (51, 0.3)])
+    forecasts.calibrate(1, 7, 10, [(60, 0.6)])
+    committed = {7: 10} if tokens[:1] == [50] else {}
+    assert forecasts.on_commit(1, committed, [], tokens, 10 + len(tokens)) is first
+
+
+def test_a_token_that_nobody_guessed_tells_nothing_of_guesses_although_a_later_one_does():
+    forecasts = Forecasts()
+    forecasts.open(1, greedy=True)
+    assert forecasts.on_commit(1, {}, [], [50], 11) is None
+    forecasts.calibrate(1, 7, 11, [(60, 0.6)])
+    assert forecasts.on_commit(1, {7: 11}, [], [50, 60], 13) is None
+    assert forecasts.prospect(1) > PROSPECT_FIRST, "but it is learned from"
+
+
+def test_the_prospect_of_a_request_is_its_own_and_begins_with_that_of_its_kind():
+    forecasts = Forecasts()
+    for request, greedy in ((1, True), (2, True), (3, False)):
+        forecasts.open(request, greedy)
+        assert forecasts.prospect(request) == PROSPECT_FIRST
+    for length in range(11, 71):
+        forecasts.calibrate(1, None, length - 2, [(50, 0.6), (51, 0.3)])
+        forecasts.on_commit(1, {}, [], [51], length)
+    assert forecasts.prospect(1) < 0.05
+    assert forecasts.prospect(2) == PROSPECT_FIRST
+    for request, greedy in ((4, True), (5, False)):
+        forecasts.open(request, greedy)
+    assert forecasts.prospect(4) == forecasts.prospect(1)
+    assert forecasts.prospect(5) == PROSPECT_FIRST
+
+
 # -- the target's records --------------------------------------------------------------------------
 
 LINK, LOOKUP = 4, -1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from amusd.policies.costs import CostCurve
+from amusd.policies.costs import CELL_COST, REQUEST_COST, CostCurve
 
 MEASURED = {4: 10.0, 8: 12.0, 16: 20.0}
 SHAPES = [(requests, width, cells) for requests in (1, 2, 6) for width in (1, 5, 8) for cells in (512, 2048)]
@@ -69,6 +69,37 @@ def test_more_rows_never_get_cheaper_than_fewer():
     for _ in range(50):
         curve.observe(1, 8, 1.0)
     assert curve.seconds(1, 4) <= curve.seconds(1, 8) < curve.seconds(1, 16)
+
+
+@pytest.mark.parametrize(
+    ("together", "multiple", "rows", "more"),
+    [(True, 4, 8, 12), (True, 1, 8, 12), (False, 4, 24, 36), (False, 1, 15, 27)],
+)
+def test_rows_lie_together_or_all_are_padded_to_the_widest(together, multiple, rows, more):
+    curve = CostCurve(MEASURED, multiple, together=together)
+    assert curve.rows([1, 2, 5]) == rows
+    assert curve.rows([1, 2, 5], more=4) == more
+    assert curve.seconds(3, 5) == curve.of_rows(curve.rows([5, 5, 5]), 3)
+
+
+def test_rows_are_padded_whoever_counts_them_and_every_further_request_costs_something_besides():
+    curve = CostCurve(MEASURED, together=True)
+    assert [curve.padded(rows) for rows in (1, 4, 5)] == [4, 4, 8]
+    assert curve.of_rows(5, 1) == curve.of_rows(8, 1) == 12.0
+    assert curve.of_rows(8, 3) == pytest.approx(12.0 + 2 * REQUEST_COST * 10.0)
+    assert curve.of_rows(8, 3, cells=100) == pytest.approx(curve.of_rows(8, 3) + 300 * CELL_COST * 10.0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_equal_widths_teach_what_their_rows_teach(together, multiple):
+    by_width, by_rows = (CostCurve(MEASURED, multiple, 48, together=together) for _ in range(2))
+    for requests, width, seconds in ((1, 5, 15.0), (2, 5, 20.0), (6, 2, 31.0)):
+        by_width.observe(requests, width, seconds, 512)
+        by_rows.observe_rows(by_rows.rows([width] * requests), requests, seconds, 512)
+    assert by_width.to_dict() == by_rows.to_dict()
+    assert by_width.passes == 3
+    assert by_width.of_rows(8, 2) == by_rows.of_rows(8, 2, cells=512)
 
 
 def test_what_is_attended_to_is_that_of_the_last_pass_unless_it_is_said():

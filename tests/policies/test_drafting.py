@@ -3,7 +3,9 @@
 import pytest
 
 from amusd.errors import InputError
+from amusd.policies.costs import CostCurve
 from amusd.policies.drafting import BestFirstPolicy, ChainPolicy, draft_policy
+from amusd.policies.leading import NOTHING, ROOT_ONLY
 from amusd.speculation.drafter import DrafterEndpoint
 from amusd.speculation.messages import Attached, Commit
 
@@ -192,3 +194,77 @@ def test_who_is_late_is_drafted_for_as_if_its_futures_were_likelier():
     assert brief(policy.choose(made, weights={2: 4.1})) == [(2, doubtful[1], 2)]  # 0.16 times that, over 0.64
     unlikely = best_first(rows_max=2, reach_min=0.2)
     assert brief(unlikely.choose(made, weights={2: 8.0})) == [(1, sure[1], 2)], "no likelier than it was"
+
+
+# -- rows of a step --------------------------------------------------------------------------------
+
+FLAT = {1: 1.0, 32: 1.0}
+STEEP = {1: 1.0, 4: 1.1, 8: 3.0}
+
+
+def shared(seconds, rows_max=32):
+    """Four rows of a request and more of several, at these costs of a step."""
+    return BestFirstPolicy(4, 8, 2, 1e-6, rows_max, CostCurve(seconds, 1, together=True))
+
+
+def leaves(made, request, count=12, score=0.08):
+    """Equally likely futures."""
+    return grow(made, request, *((None, token, score) for token in range(count)))
+
+
+def test_one_request_gets_a_few_rows_however_cheap_they_are():
+    made = endpoint(1)
+    leaves(made, 1)
+    assert len(shared(FLAT).choose(made)) == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "requests", "rows_max", "rows"),
+    [
+        (FLAT, 2, 32, 8),
+        (FLAT, 4, 32, 16),
+        (FLAT, 40, 32, 32),
+        (FLAT, 40, 20, 16),
+        (FLAT, 40, None, 4),
+        (STEEP, 2, 32, 4),
+        (STEEP, 40, 32, 4),
+        ({1: 1.0, 8: 1.1, 16: 3.0}, 4, 32, 8),
+    ],
+)
+def test_several_requests_get_as_many_rows_as_bring_most_reach_in_a_second(seconds, requests, rows_max, rows):
+    made = endpoint(*range(1, requests + 1))
+    for request in made.requests():
+        leaves(made, request)
+    assert len(shared(seconds, rows_max).choose(made)) == rows
+
+
+def test_unlikely_futures_are_no_reason_for_a_dearer_step():
+    costs = {1: 1.0, 4: 1.0, 8: 1.3}
+    likely, unlikely = endpoint(1, 2), endpoint(1, 2)
+    for made, score in ((likely, 0.1), (unlikely, 0.01)):
+        leaves(made, 1, count=4, score=0.1)
+        leaves(made, 2, count=4, score=score)
+    assert len(shared(costs).choose(likely)) == 8
+    assert len(shared(costs).choose(unlikely)) == 4
+
+
+def test_what_reaches_less_than_the_least_of_its_request_is_not_drafted():
+    made = endpoint(1, 2)
+    ids = grow(made, 1, (None, 11, 0.5), (None, 12, 0.2))
+    other = grow(made, 2, (None, 21, 0.4), (None, 22, 0.3))
+    least = {1: 0.3, 2: 0.35}.__getitem__
+    policy = best_first()
+    assert brief(policy.choose(made, least)) == [(1, ids[0], 2), (2, other[0], 2)]
+    late = policy.choose(made, least, {2: 8.0})
+    assert brief(late) == [(2, other[0], 2), (1, ids[0], 2)], "sooner, but nothing that is too unlikely"
+    assert policy.choose(made, {1: NOTHING, 2: 0.0}.__getitem__, {1: 8.0})[0].request == 2
+    assert {each.request for each in policy.choose(made, {1: NOTHING, 2: 0.0}.__getitem__)} == {2}
+
+
+def test_a_trial_expands_the_root_and_nothing_else():
+    made = endpoint(1, 2)
+    grow(made, 1, (None, 11, 0.99), (None, 12, 0.5))
+    assert brief(best_first().choose(made, lambda request: ROOT_ONLY)) == [(2, None, 2)]
+    assert best_first().choose(made, lambda request: NOTHING) == []
+    made.on_commit(Commit(1, 1, 3, (11,), ("accepted",), None))
+    assert brief(best_first().choose(made, lambda request: ROOT_ONLY)) == [(1, None, 2), (2, None, 2)]

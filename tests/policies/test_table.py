@@ -7,6 +7,7 @@ import pytest
 
 from amusd.errors import InputError
 from amusd.policies.costs import CostCurve
+from amusd.policies.leading import NOTHING
 from amusd.policies.table import SpeculationTable, best_table, read_table
 from amusd.policies.verifying import verify_policy
 
@@ -41,6 +42,14 @@ def test_the_policy_waits_for_a_node_that_the_table_wants_and_for_no_other():
     assert policy.deadline({1: [], 2: []}, rooms, prospect=0.9, now=1.0) == 1.0
     assert policy.widths({1: [0.9] * 7}) == {1: 2}
     assert policy.widths({1: [0.9] * 7, 2: [0.9] * 7}) == {1: 0, 2: 0}
+
+
+def test_a_node_is_worth_something_to_the_last_number_of_requests_or_nothing_is():
+    policy = verify_policy("async", 7, "table", SpeculationTable({1: 2, 2: 0}))
+    assert policy.price == 0
+    for requests, price in ((2, NOTHING), (1, 0), (3, NOTHING)):
+        policy.on_pass(dict.fromkeys(range(requests), 0), dict.fromkeys(range(requests), 0), 1.0)
+        assert policy.price == price
 
 
 def test_a_file_reads_back_as_it_was_written(tmp_path):

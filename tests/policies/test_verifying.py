@@ -179,6 +179,46 @@ def test_zero_acceptance_means_zero_rows_and_load_never_adds_any():
     assert all(set(policy.widths(dict.fromkeys(range(n), chain))) == set(range(n)) for n in (1, 8))
 
 
+def test_who_counts_for_more_is_asked_about_again():
+    policy = verify_policy("async", 7)
+    policy.costs = CostCurve({1: 1.0, 64: 32.5}, 1, together=True)
+    chains = {1: [0.4], 2: [0.4]}
+    assert policy.widths(chains) == policy.widths(chains, {}) == {1: 0, 2: 0}
+    late = policy.widths(chains, {2: 8.0})
+    assert late == {1: 0, 2: 1}
+    assert policy.widths(chains, {2: 8.0}) is late
+    assert policy.widths(chains, {1: 8.0}) == {1: 1, 2: 0}
+    assert policy.widths(chains) == {1: 0, 2: 0}
+
+
+# -- the price for drafters ------------------------------------------------------------------------
+
+
+def price_after(requests, accepted=0, together=True, passes=1):
+    """Of a policy whose passes verify three nodes of each of so many requests."""
+    policy = verify_policy("async", 7)
+    policy.costs = CostCurve(ZEN5, together=together)
+    assert policy.price == 0
+    for _ in range(passes):
+        pass_at(policy, 1.0, dict.fromkeys(range(requests), 3), dict.fromkeys(range(requests), accepted))
+    return policy.price
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_price_grows_with_the_number_of_requests_and_with_what_their_nodes_bring(together):
+    prices = [price_after(requests, together=together) for requests in (1, 2, 4, 8, 16)]
+    assert prices == sorted(set(prices))
+    assert prices[0] == pytest.approx((0.0161 - 0.0132) / (4 * 0.0132))
+    assert price_after(1, accepted=3, together=together, passes=60) == pytest.approx(4 * prices[0], rel=0.01)
+
+
+@pytest.mark.parametrize("mode", ["alone", "sync", "amusd", "pearl", "async"])
+def test_where_all_nodes_are_taken_none_is_too_unlikely(mode):
+    policy = verify_policy(mode, 5, "fixed")
+    pass_at(policy, 1.0, {1: 5, 2: 5, 3: 5})
+    assert policy.price == 0
+
+
 # -- adaptive: patience ----------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ class FakeCoordinator:
             rule="race",
         )
 
-    async def stream(self, prompt, tokens, params, wishes):
+    async def stream(self, prompt, tokens, params, wishes=None):
         self.asked.append((prompt, tokens, params, wishes))
         self.open_count += 1
         try:

@@ -406,7 +406,10 @@ def test_aborting_half_of_many_at_random_frees_everything_and_spares_the_others(
 
 
 def test_metrics_and_the_line_of_statistics_tell_of_the_speculation(server, client, held_out):
+    before = client.info()["workers"]
     client.generate(held_out[:4], SamplingParams(temperature=0, max_tokens=150, ignore_eos=True))
+    after = client.info()["workers"]
+    assert after["target"]["node_price"] >= 0
     line = next(line for line in server.log if "statistics" in line and "useful_overlap" in line)
     assert "output_tokens_per_second=" in line
     until = time.monotonic() + FREE_SECONDS_MAX
@@ -424,6 +427,11 @@ def test_metrics_and_the_line_of_statistics_tell_of_the_speculation(server, clie
     assert 0 < drafts <= tokens
     assert 0 < accepted <= tokens
     assert sum(at) == accepted
+    for worker, table, name in (("target", "pass_ms", "pass"), ("draft 0", "step_ms", "draft_step")):
+        assert before[worker][table] != after[worker][table], "what was learned, not what was measured first"
+        told = [float(value) for key, value in values.items() if key.startswith(f"amusd:{name}_seconds")]
+        assert len(told) == len(after[worker][table])
+        assert all(0 < seconds < 1 for seconds in told)
 
 
 def test_health_is_told_over_grpc_too(server):

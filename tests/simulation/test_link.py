@@ -5,7 +5,18 @@ import pytest
 from amusd.simulation.clock import Clock
 from amusd.simulation.link import NetworkLink
 from amusd.simulation.wire import bytes_of, transfer
-from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Node, NodeId, Propose, RequestId
+from amusd.speculation.messages import (
+    Attached,
+    Close,
+    Commit,
+    Have,
+    Hello,
+    Node,
+    NodeId,
+    Price,
+    Propose,
+    RequestId,
+)
 from amusd.transport.codec import encode_commits, encode_drafter
 
 R = RequestId(1)
@@ -17,6 +28,7 @@ MESSAGES = [
     Attached(R, 5, (1, 2)),
     Commit(R, 9, 5, (1, 2, 3), ("accepted", "accepted", "own"), "length"),
     Close(R),
+    Price(0.25),
 ]
 
 

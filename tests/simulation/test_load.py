@@ -11,14 +11,16 @@ from itertools import pairwise
 import pytest
 
 from amusd.policies.adaptive import AdaptiveVerify
+from amusd.policies.costs import CostCurve
 from amusd.policies.drafting import BestFirstPolicy
 from amusd.policies.fixed import FixedVerify
+from amusd.policies.leading import NOTHING, Leads
 from amusd.simulation import Scenario
 from amusd.simulation.load.batches import run_batch
 from amusd.simulation.load.contenders import ALONE, JUDGED, contenders
 from amusd.simulation.load.experiment import LoadResult, run_load
 from amusd.simulation.load.offered import run_offered
-from tests.simulation.scenarios import scenario
+from tests.simulation.scenarios import PASS_MS, STEP_MS, scenario
 
 FREE_ROWS = 16
 ROOFLINE = {
@@ -101,7 +103,8 @@ def test_a_run_replays_from_its_seed():
     [
         (AdaptiveVerify, "widths", lambda self, reaches: dict.fromkeys(reaches, 0), JUDGED),
         (FixedVerify, "widths", lambda self, reaches: dict.fromkeys(reaches, 0), "sync k=3"),
-        (BestFirstPolicy, "choose", lambda self, futures: [], JUDGED),
+        (BestFirstPolicy, "choose", lambda self, futures, least_reach: [], JUDGED),
+        (Leads, "least_reach", lambda self, request, price, prospect: NOTHING, JUDGED),
     ],
 )
 def test_what_decides_are_the_engines_own_policies(policy, method, answer, key, monkeypatch):
@@ -137,3 +140,24 @@ def test_kinds_of_requests_take_turns_and_a_small_batch_meets_all_of_them():
     of = loaded().with_value("drafters.acceptance.mix", [-50.0, 50.0])
     verified = run_batch(of, contender(of, "sync k=3"), 1)
     assert 1.2 < verified.tokens_per_pass < 3.0  # one kind never accepts, the other always
+
+
+def test_a_drafter_hears_the_price_and_both_sides_learn_what_their_work_takes(monkeypatch):
+    prices, seconds = [], []
+    lead, learn = Leads.least_reach, CostCurve.observe_rows
+
+    def note_price(self, request, price, prospect):
+        prices.append(price)
+        return lead(self, request, price, prospect)
+
+    def note_seconds(self, rows, requests, took, cells=0):
+        seconds.append(took)
+        learn(self, rows, requests, took, cells)
+
+    monkeypatch.setattr(Leads, "least_reach", note_price)
+    monkeypatch.setattr(CostCurve, "observe_rows", note_seconds)
+    of = loaded()
+    run_batch(of, contender(of, JUDGED), 8)
+    assert prices[0] == 0.0 < max(prices)
+    assert min(seconds) == pytest.approx(STEP_MS / 1000, abs=1e-6)
+    assert max(seconds) > PASS_MS / 1000

@@ -1,8 +1,10 @@
 """Messages survive the wire, and nothing else does."""
 
+import math
+
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amusd.errors import ProtocolError
@@ -18,6 +20,7 @@ from amusd.speculation.messages import (
     Have,
     Hello,
     Node,
+    Price,
     Propose,
     score_level,
     score_of_level,
@@ -100,6 +103,19 @@ def test_have_comes_back_equal():
 def test_what_is_newest_for_a_drafter_comes_back_equal(found, closed):
     messages = [Attached(1, 5, (6, 7)), *found, *(Close(request) for request in closed)]
     assert codec.decode_target(through_the_wire(codec.encode_target(messages))) == messages
+
+
+@given(st.floats(0, 1e6, width=32))
+@example(0.0)
+def test_a_price_comes_back_equal_after_all_else(reach):
+    messages = [Attached(1, 5, (6, 7)), Close(2), Price(reach)]
+    assert codec.decode_target(through_the_wire(codec.encode_target(messages))) == messages
+
+
+@pytest.mark.parametrize("price", [-0.1, math.inf, -math.inf, math.nan])
+def test_a_price_that_no_chance_reaches_or_all_exceed_is_refused(price):
+    with pytest.raises(ProtocolError, match=r"the target asks a price of .*, which is no chance"):
+        codec.decode_target(through_the_wire(target_pb2.TargetFrame(price=price)))
 
 
 GOOD = [[1], [1], [5, 8, 9, 120]]  # request, number of nodes; id, id less parent, token, score

@@ -7,7 +7,7 @@ from amusd.errors import InputError
 from amusd.orders import Order
 from amusd.params import SamplingParams
 from amusd.policies.drafting import draft_policy
-from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Propose, RequestId
+from amusd.speculation.messages import Attached, Close, Commit, Have, Hello, Price, Propose, RequestId
 from amusd.tracing import Recorder
 from amusd.transport.codec import decode_drafter
 from amusd.workers.draft_engine import DraftEngine, TargetJoined, TargetLeft, TargetNamed, TargetSaid
@@ -154,3 +154,25 @@ def test_a_target_that_breaks_the_protocol_loses_its_own_stream_alone(engine):
     before = engine.occupancy()
     engine.work()  # nobody listens
     assert engine.occupancy() == before
+
+
+def test_a_price_holds_for_its_targets_requests_until_that_target_leaves():
+    engine = DraftEngine(lambda: (RandomDrafter(100), None), 9, draft_policy("async", 2), Recorder(), ())
+    engine.load()
+    control, one = join(engine, "a:1", 1)
+    _, two = join(engine, "b:1", 2)
+    engine.on_event(TargetSaid(one, Price(0.9)))
+    engine.work()
+    assert (proposed(one), proposed(two)) == (set(), {2})
+    engine.on_event(TargetSaid(one, Commit(RequestId(1), 5, 2, (7,), ("own",), None)))
+    engine.work()
+    assert proposed(one) == {1}, "a trial, in spite of the price"
+    engine.on_event(TargetSaid(one, Commit(RequestId(1), 5, 3, (101,), ("own",), None)))  # no guess is 101
+    engine.work()
+    assert proposed(one) == set()
+    engine.on_event(TargetLeft(one, "closed"))
+    again = Line()
+    engine.on_event(TargetJoined(control, again))
+    engine.on_event(TargetSaid(again, Attached(RequestId(1), 4, ())))
+    engine.work()
+    assert proposed(again) == {1}

@@ -15,13 +15,16 @@ from amusd.models.selfcheck import SelfCheck
 from amusd.orders import Order
 from amusd.params import SamplingParams
 from amusd.policies.costs import CostCurve
+from amusd.policies.fixed import FixedVerify
 from amusd.policies.verifying import verify_policy
+from amusd.speculation.messages import Hello, Price
 from amusd.speculation.target import TargetEndpoint
 from amusd.tracing import Recorder
-from amusd.transport.codec import decode_commits, decode_logprobs, decode_map
+from amusd.transport.codec import decode_commits, decode_logprobs, decode_map, decode_target
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, Opened
 from amusd.workers.lookups import Lookups
 from amusd.workers.target_engine import TargetEngine
+from amusd.workers.target_events import DrafterJoined, DrafterLeft
 from amusd.workers.verifier import Verifier
 from tests.models.families import FAMILIES, VOCABULARY, random_tokens
 
@@ -60,9 +63,10 @@ class Rig:
 
     Args:
         cells: how many there may be for one slot of each request; None: enough.
+        policy: None: that of `async`.
     """
 
-    def __init__(self, cells=None, dtype=torch.float32, verify="chain"):
+    def __init__(self, cells=None, dtype=torch.float32, verify="chain", policy=None):
         slots_each = 4 if verify == "rows" else 1
         total = None if cells is None else slots_each * cells
         slots = slots_each * REQUESTS
@@ -70,7 +74,7 @@ class Rig:
         self.verifier = Verifier(self.runner, NO_CHECK, CostCurve({}), VOCABULARY, slots_each=slots_each)
         self.endpoint = TargetEndpoint(9, VOCABULARY)
         lookups = Lookups([PromptLookup(), NgramLookup([])])
-        policy = verify_policy("async", NODES_MAX)
+        policy = policy or verify_policy("async", NODES_MAX)
         self.engine = TargetEngine(
             lambda: (self.verifier, self.endpoint, lookups), policy, verify, Recorder(), (), 0.05
         )
@@ -236,3 +240,37 @@ def test_a_prompt_is_prefilled_in_short_chunks_beside_others_and_in_long_ones_al
     alone = Rig()
     alone.open(order(2, random_tokens(100, seed=2), 40, temperature=0.0))
     assert alone.run().tokens[2] == rig.tokens[2]
+
+
+class Priced(FixedVerify):
+    """Asks what the test says, and waits for nobody."""
+
+    price = 0.0
+
+
+def test_a_drafter_hears_of_a_price_when_it_attaches_and_where_it_changed_by_more_than_a_tenth():
+    policy = Priced(NODES_MAX, 0, 0.0)
+    rig, link, other = Rig(policy=policy), Link(), Link()
+    rig.open(order(1, [7] * 8, 200))
+    link.close = lambda reason=None: None
+
+    def heard(price):
+        policy.price = price
+        rig.turn()
+        messages = [decode_target(frame) for frame in link.sent]
+        assert len(messages) == 1, "there is a commit in every turn"
+        link.sent.clear()
+        return [message.reach for message in messages[0] if isinstance(message, Price)]
+
+    rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
+    assert heard(0.0) == [], "what a drafter takes for granted"
+    for price, told in ((0.5, True), (0.54, False), (0.46, False), (0.5625, True), (0.51, False)):
+        assert heard(price) == ([price] if told else [])
+    for price, told in ((0.5, True), (0.0, True), (0.0, False), (0.5, True), (0.5, False)):
+        assert heard(price) == ([price] if told else [])
+    rig.engine.on_event(DrafterJoined(6, other, Hello(4, {1: 8})))
+    assert heard(0.75) == [0.75]
+    assert [Price(0.75)] == [each for each in decode_target(other.sent[-1]) if isinstance(each, Price)]
+    rig.engine.on_event(DrafterLeft(5))
+    rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
+    assert heard(0.75) == [0.75], "the drafter has forgotten"

@@ -1,0 +1,103 @@
+"""How many nodes pay: laws over random reaches, costs and weights."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amusd.policies.costs import CostCurve
+from amusd.policies.goodput import goodput_widths, price
+
+KNOTS = (1, 4, 8, 16)
+weights_of = st.dictionaries(st.integers(0, 2), st.floats(0.5, 8), max_size=3)
+
+
+def chains(requests_min=1, reach_max=1.0):
+    """Reaches that never grow, of some requests."""
+    chain = st.lists(st.floats(0, reach_max), max_size=4).map(lambda found: sorted(found, reverse=True))
+    many = st.lists(chain, min_size=requests_min, max_size=3)
+    return many.map(lambda found: dict(enumerate(found)))
+
+
+@st.composite
+def curves(draw, together=(True, False), multiple=(1, 4), slopes=3, rising=False):
+    """Costs that rise with every row, by one slope after the other.
+
+    Args:
+        rising: a row never costs less than one before it.
+    """
+    costs = [draw(st.floats(2, 10))]
+    steps = draw(st.lists(st.floats(0.05, 1), min_size=slopes, max_size=slopes))
+    steps = sorted(steps) if rising else steps
+    for before, after, step in zip(KNOTS, KNOTS[1:], steps, strict=False):
+        costs.append(costs[-1] + (after - before) * step)
+    seconds = dict(zip(KNOTS, costs, strict=False))
+    return CostCurve(seconds, draw(st.sampled_from(multiple)), together=draw(st.sampled_from(together)))
+
+
+def convex(slopes=3):
+    """Costs of single rows, of which none costs less than one before it; with one slope, all the same."""
+    return curves(together=(True,), multiple=(1,), slopes=slopes, rising=True)
+
+
+def rate(widths, reaches, costs, weights):
+    """What a pass of these widths commits in a second, by weight."""
+    tokens = sum(weights.get(each, 1.0) * (1 + sum(reaches[each][:width])) for each, width in widths.items())
+    return tokens / costs.of_rows(costs.rows([1 + width for width in widths.values()]), len(widths))
+
+
+@given(chains(), curves(), weights_of)
+def test_no_other_widths_commit_more_and_nobody_is_left_out(reaches, costs, weights):
+    chosen = goodput_widths(reaches, costs, weights)
+    assert chosen.keys() == reaches.keys(), "each has its own row in every pass"
+    others = product(*(range(len(chain) + 1) for chain in reaches.values()))
+    best = max(rate(dict(zip(reaches, widths, strict=True)), reaches, costs, weights) for widths in others)
+    assert rate(chosen, reaches, costs, weights) >= best * (1 - 1e-9)
+
+
+@given(chains(reach_max=1e-6), curves())
+def test_without_acceptance_only_rows_that_are_padding_are_used(reaches, costs):
+    rows = [1 + width for width in goodput_widths(reaches, costs).values()]
+    assert costs.rows(rows) == costs.rows([1] * len(rows))
+
+
+@given(chains(), st.lists(st.floats(0, 1), max_size=4), convex(slopes=1))
+def test_where_every_row_costs_the_same_nobody_gets_more_when_another_comes(reaches, another, costs):
+    """That one's row pays, as all own rows do, so a second is worth more, and a node has to bring more."""
+    before = goodput_widths(reaches, costs)
+    after = goodput_widths(reaches | {9: sorted(another, reverse=True)}, costs)
+    assert all(after[request] <= before[request] for request in reaches)
+    prices = [
+        price(rate(widths, chosen, costs, {}) * costs.of_rows(rows, len(widths)), rows, len(widths), costs)
+        for widths, chosen in ((before, reaches), (after, reaches | {9: sorted(another, reverse=True)}))
+        for rows in [costs.rows([1 + width for width in widths.values()])]
+    ]
+    assert prices[1] > prices[0]
+
+
+@given(chains(requests_min=2), convex(), st.sampled_from([1.5, 2.0, 8.0]))
+def test_where_rows_never_get_cheaper_who_counts_for_more_gets_no_less_and_the_others_no_more(
+    reaches, costs, weight
+):
+    before, after = goodput_widths(reaches, costs), goodput_widths(reaches, costs, {0: weight})
+    assert after[0] >= before[0]
+    assert all(after[request] <= before[request] for request in reaches if request)
+
+
+@given(chains(), curves(together=(True,)), convex(slopes=1))
+def test_what_was_left_does_not_reach_the_price_and_what_was_taken_does(reaches, any_costs, even_costs):
+    for costs in (any_costs, even_costs):
+        widths = goodput_widths(reaches, costs)
+        rows, requests = sum(1 + width for width in widths.values()), len(widths)
+        tokens = rate(widths, reaches, costs, {}) * costs.of_rows(rows, requests)
+        asked, multiple = price(tokens, rows, requests, costs), costs.rows_multiple
+        left = sorted((reach for each, chain in reaches.items() for reach in chain[widths[each] :]))
+        assert sum(left[-multiple:]) <= multiple * asked * (1 + 1e-9), "so many rows more do not pay"
+    taken = [reach for each, chain in reaches.items() for reach in chain[: widths[each]]]
+    assert min(taken, default=1.0) >= asked * (1 - 1e-9)
+
+
+def test_where_rows_cost_nothing_the_price_is_nothing():
+    assert price(5.0, 8, 2, CostCurve({4: 1.0, 64: 1.0}, together=True)) == 0
+    assert price(3.0, 5, 1, CostCurve({4: 10.0, 8: 12.0, 12: 16.0})) == pytest.approx(3 * 4 / (4 * 12))
