@@ -30,6 +30,10 @@ SHORT = {
     "generate": ("--max-tokens", "12", "--seed", "7"),
     "batch": ("--max-tokens", "12"),
     "simulate": ("--set", "output_tokens=40", "--repeats", "1"),
+    "simulate --load": (
+        *("--set", "load.ks=[3]", "--set", "load.batches=[2]", "--set", "load.tokens_min=20"),
+        *("--set", "load.loads=[0.5]", "--set", "load.requests=4"),
+    ),
 }
 
 
@@ -102,7 +106,7 @@ def test_the_pages_have_examples_of_every_kind():
     }
     assert len(RUN) >= 13
     assert [name.rpartition(" ")[0] for name in EXAMPLES] == [
-        *["README.md"] * 3,
+        *["README.md"] * 4,
         "docs/deploy.md",
         "docs/drafters.md",
     ]
@@ -113,7 +117,8 @@ def test_a_command_does_what_its_line_says(command, folder, threads, capsys):
     if "--out" in command:
         pytest.importorskip("matplotlib")
     arguments = shlex.split(command, comments=True)[1:]
-    assert main([*arguments, *SHORT[arguments[0]]]) == 0
+    kind = " ".join(part for part in arguments if part in ("--load", arguments[0]))
+    assert main([*arguments, *SHORT[kind]]) == 0
     assert capsys.readouterr().out
     for name in re.findall(r"run\.trace\.json|results\.jsonl|(?<=--out )\w+", command):
         assert (folder / name).stat().st_size > 0

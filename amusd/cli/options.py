@@ -251,7 +251,7 @@ PrefillStallMs = Annotated[
         "--prefill-stall-ms",
         parser=number,
         metavar="MS",
-        default="50.0",
+        default="200.0",
         help="How long a part of a new prompt may keep running requests waiting.",
     ),
 ]

@@ -139,11 +139,9 @@ class Coordinator:
 
     async def states(self) -> dict[str, WorkerState]:
         """What each worker that answers holds and has learned, by name."""
-        found = {}
-        for session in self.sessions:
-            if (state := await session.state(INFO_TIMEOUT_SECONDS)) is not None:
-                found[session.name] = state
-        return found
+        states = await asyncio.gather(*(session.state(INFO_TIMEOUT_SECONDS) for session in self.sessions))
+        named = zip(self.sessions, states, strict=True)
+        return {session.name: state for session, state in named if state is not None}
 
     async def trees(self, nodes_max: int) -> Sequence[target_pb2.Tree]:
         """The speculation tree of each request that the target decodes, its `nodes_max` likeliest nodes."""

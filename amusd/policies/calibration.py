@@ -101,9 +101,13 @@ class Records:
         self._own.pop(request, None)
 
     def estimate(self, request: RequestId, node: TreeNode) -> float:
-        """The chance that a node is right if its parent is: of several drafters' the highest."""
+        """The chance that a node is right if its parent is: of several drafters' the highest.
+
+        A node whose drafter left stays where a lookup's hang below it; then it is worth its claim.
+        """
         claims = node.aliases.items()
-        return max([self._of(request, drafter).estimate(score) for (drafter, _), score in claims])
+        found = [self._of(request, drafter).estimate(score) for (drafter, _), score in claims]
+        return max(found, default=node.score)
 
     def observe(self, request: RequestId, guess: Guess) -> None:
         """A drafter's claim came true, or did not."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, PolicyName, VerifyName
+from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, VerifyName
 from amusd.errors import InputError
 from amusd.simulation.arrivals import Arrivals
 from amusd.simulation.curves import CostCurve, Text
@@ -140,7 +140,7 @@ class Scenario(_Strict):
     name: Text
     description: Text
     mode: Mode = "async"
-    policy: PolicyName = "goodput"
+    policy: Literal["goodput", "fixed"] = "goodput"
     verify: VerifyName = "chain"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     seed: int = Field(0, ge=0, lt=2**62)

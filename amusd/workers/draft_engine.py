@@ -135,7 +135,7 @@ class DraftEngine(Engine[DraftInput]):
                     self._name_target(client, address)
             case TargetJoined(link, stream):
                 if (client := self._clients.of(link)) is not None:
-                    client.target = stream
+                    client.target, client.price = stream, 0.0
                     stream.send(encode_drafter([client.endpoint.hello()]))
                     client.say_link(True, "")
             case TargetLeft(stream, reason):

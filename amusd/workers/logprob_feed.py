@@ -38,6 +38,10 @@ class LogprobFeed:
                 del self._output[commit.request]
         return found
 
+    def forget(self, request: RequestId) -> None:
+        """No commit of a request will be handed out any more."""
+        self._output.pop(request, None)
+
     def clear(self) -> None:
         """Forget everything: nobody reads the feed any more."""
         self._prompt.clear()

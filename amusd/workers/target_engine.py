@@ -155,6 +155,7 @@ class TargetEngine(Engine[TargetInput]):
 
     def _refuse(self, request: RequestId, error: InputError) -> None:
         self.endpoint.on_drop(request)
+        self._logprobs.forget(request)
         refused = common_pb2.Refused(
             request=request, field=error.field, value=str(error.value), remedy=error.remedy
         )
@@ -215,6 +216,7 @@ class TargetEngine(Engine[TargetInput]):
             self._price_news.forget(drafter)
             link.close(reason)
             self.endpoint.on_detach(drafter)
+            self._choose_anew()
             self._recorder.mark("drafter detached", drafter=drafter)
 
     def _hear(self, drafter: DrafterId, message: Propose | Have, at: float) -> None:
@@ -356,6 +358,8 @@ class TargetEngine(Engine[TargetInput]):
             self._urgency.on_pass(request, self.endpoint.log(request).length, ended)
         self._choose_anew()
         self._policy.on_pass(verified, accepted, ended)
+        for request in chosen.keys() - self._decoding:
+            self._policy.forget(request)  # what the pass that ended it taught
         rows = self.verifier.costs.rows([1 + count for count in verified.values()])
         self._learn_costs(rows, len(chosen), ended - started, attended)
 

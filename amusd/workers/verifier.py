@@ -110,7 +110,11 @@ class Verifier:
 
     def chunk_seconds(self, rows: int, cells: int) -> float:
         """What a chunk of so many rows took at the start-up, or would by what passes cost."""
-        return self._check.prefill_seconds.get(rows) or self.costs.seconds(1, rows, cells)
+        foreseen = self.costs.seconds(1, rows, cells)
+        measured = self._check.prefill_seconds.get(rows)
+        if measured is None:
+            return foreseen
+        return measured * foreseen / self.costs.seconds(1, rows, self._runner.block)
 
     @property
     def slots_used(self) -> int:

@@ -13,7 +13,7 @@ from amusd.policies.calibration import (
     Records,
 )
 from amusd.speculation.target import Guess
-from amusd.speculation.tree import TreeNode
+from amusd.speculation.tree import SpeculationTree, TreeNode
 
 
 def teach(calibration, score, hits, trials, rank=0):
@@ -239,3 +239,11 @@ def test_a_linked_drafter_has_one_record_that_ends_with_its_link():
     made.detach(LINK)
     made.attach(LINK)
     assert made.estimate(2, node_claimed(link=0.6)) == pytest.approx(0.6)
+
+
+def test_a_node_that_nobody_stands_for_any_more_is_worth_its_claim():
+    records = Records()
+    tree = SpeculationTree(3, 5)
+    node = tree.add(tree.root, 6, 0.75)
+    assert not node.aliases, "its drafter left, a lookup's nodes below it stay"
+    assert records.estimate(7, node) == 0.75

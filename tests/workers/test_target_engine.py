@@ -17,14 +17,14 @@ from amusd.params import SamplingParams
 from amusd.policies.costs import CostCurve
 from amusd.policies.fixed import FixedVerify
 from amusd.policies.verifying import verify_policy
-from amusd.speculation.messages import Hello, Price
+from amusd.speculation.messages import Hello, Node, Price, Propose, prefix_parent
 from amusd.speculation.target import TargetEndpoint
 from amusd.tracing import Recorder
 from amusd.transport.codec import decode_commits, decode_logprobs, decode_map, decode_target
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, Opened
 from amusd.workers.lookups import Lookups
 from amusd.workers.target_engine import TargetEngine
-from amusd.workers.target_events import DrafterJoined, DrafterLeft
+from amusd.workers.target_events import DrafterJoined, DrafterLeft, DrafterSaid
 from amusd.workers.verifier import Verifier
 from tests.models.families import FAMILIES, VOCABULARY, random_tokens
 
@@ -274,3 +274,24 @@ def test_a_drafter_hears_of_a_price_when_it_attaches_and_where_it_changed_by_mor
     rig.engine.on_event(DrafterLeft(5))
     rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
     assert heard(0.75) == [0.75], "the drafter has forgotten"
+
+
+def test_what_a_drafter_proposed_is_not_verified_once_it_broke_the_protocol():
+    rig, link = Rig(), Link()
+    rig.open(order(1, [7] * 8, 200))
+    link.close = lambda reason=None: None
+    rig.turn()
+    rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
+    rig.turn()
+    length = rig.endpoint.log(1).length
+
+    def say(node, score):
+        nodes = (Node(node, prefix_parent(length), 20 + node, score),)
+        rig.engine.on_event(DrafterSaid(5, Propose(1, nodes), 0.0))
+
+    say(1, 0.9)
+    [chosen] = rig.engine._choose()[0][1].nodes
+    assert chosen.token == 21
+    say(2, 2.0)
+    assert not rig.endpoint.drafters()
+    assert all(node.live for node in rig.engine._choose()[0][1].nodes)
