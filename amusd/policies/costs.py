@@ -12,6 +12,8 @@ Laws:
   s / (1 - s) / 4 below what is foreseen: 3 % where it is a tenth. A machine that is twice as slow from now on
   is known after some thirty passes.
 - What passes show of one shape moves the others too, for machines get slower as a whole; but less.
+- What passes do not show is forgotten: knots that none has had for a hundred passes go back to where they were
+  measured, beside those that passes have. Otherwise more rows that were slow once were never tried again.
 """
 
 from bisect import bisect_left
@@ -32,6 +34,8 @@ CELL_COST: Final = 2e-5  # what a cell adds that is attended to, likewise
 _STEP: Final = 0.1  # of the way towards what was seen
 _CHANGE_MAX: Final = 4.0  # between two lives, more than noise and neighbours explain
 _SURPRISE_MAX: Final = 0.25  # more than this share off counts as this share off
+_PASSES_KEPT: Final = 100  # without a knot, after which it goes back to its measured place
+_FORGOTTEN: Final = 0.02  # of the way, with each further pass without it
 
 
 @dataclass(slots=True)
@@ -118,6 +122,8 @@ class CostCurve:
             more = 2 * rows[-1]
             known.append(self.of_rows(more, 1, cells=0))
             rows.append(more)
+        self._measured = tuple(known)
+        self._unseen = [0] * len(rows)
 
     def seconds(self, requests: int, width: int, cells: int | None = None) -> float:
         """The expected duration of a pass in which each request has `width` rows (see `of_rows`)."""
@@ -164,6 +170,7 @@ class CostCurve:
         gain = _STEP * surprise / (1.0 + sum(u**1.5 for u in (*own, for_requests, for_cells)))
         scales = (1.0 + gain * (1.0 + u**0.5) for u in own)
         learned.seconds = list(accumulate(map(mul, learned.seconds, scales), max))
+        self._forget({index: factor for index, factor in parts.knots if factor > 0})
         learned.per_request *= 1.0 + gain * (1.0 + for_requests**0.5)
         learned.per_cell *= 1.0 + gain * (1.0 + for_cells**0.5)
         learned.passes += 1
@@ -196,6 +203,19 @@ class CostCurve:
         if not 1 / _CHANGE_MAX <= found.seconds[0] / self._learned.seconds[0] <= _CHANGE_MAX:
             raise ValueError("a pass takes another time now")
         self._learned = found
+
+    def _forget(self, seen: Mapping[int, float]) -> None:
+        """Move the knots that no pass had for long towards their measured places beside those seen now."""
+        self._unseen = [0 if index in seen else count + 1 for index, count in enumerate(self._unseen)]
+        learned, measured = self._learned.seconds, self._measured
+        scale = sum(factor * learned[index] for index, factor in seen.items()) / sum(
+            factor * measured[index] for index, factor in seen.items()
+        )
+        relaxed = (
+            seconds * (scale * known / seconds) ** (_FORGOTTEN if unseen > _PASSES_KEPT else 0.0)
+            for seconds, known, unseen in zip(learned, measured, self._unseen, strict=True)
+        )
+        self._learned.seconds = list(accumulate(relaxed, max))
 
     def _parts(self, rows: int, requests: int, cells: int) -> _Parts:
         return _Parts(self._knots(self.padded(rows)), requests - 1, requests * cells)

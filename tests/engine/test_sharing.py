@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import threading
 from dataclasses import replace
 
 import pytest
@@ -17,7 +16,7 @@ from amusd.prompts import PromptReader
 from amusd.workers.entry import run_worker
 from tests.engine.conftest import CORES, settings, start
 
-PARAMS = [SamplingParams(temperature=1, seed=seed, max_tokens=120, ignore_eos=True) for seed in range(4)]
+PARAMS = [SamplingParams(temperature=1, seed=seed, max_tokens=200, ignore_eos=True) for seed in range(4)]
 AGREED = {"mode": "async", "rule": "race", "max_model_len": None, "vocabulary_size": 2048}
 
 
@@ -43,8 +42,11 @@ def test_equal_drafts_share_the_requests_and_one_takes_over_from_another_that_di
         assert [output.token_ids for output in shared] == wanted
         assert drafted(shared) == {"draft 0": 2, "draft 1": 2}
         pid = llm.info()["draft 0"]["pid"]
-        threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
-        outputs = llm.generate(held_out[:4], PARAMS)
+        streams = [llm.stream(prompt, params) for prompt, params in zip(held_out[:4], PARAMS, strict=True)]
+        for stream in streams:
+            next(stream)
+        os.kill(pid, signal.SIGKILL)
+        outputs = [list(stream)[-1].finished for stream in streams]
         assert [output.token_ids for output in outputs] == wanted
         moved = [output for output in outputs if any("draft 1 took over" in note for note in output.notes)]
         assert len(moved) == 2

@@ -64,6 +64,23 @@ def test_a_shape_that_was_measured_wrongly_is_put_right():
     assert curve.seconds(1, 8) == pytest.approx(12.0, rel=0.03)
 
 
+def test_rows_that_were_slow_once_are_forgotten_when_no_pass_has_them_any_more():
+    """Otherwise passes beside a busy neighbour ended speculation for good."""
+    curve = CostCurve(MEASURED)
+    for _ in range(100):
+        curve.observe(1, 4, 20.0)
+        curve.observe(1, 8, 60.0)
+    slow = curve.seconds(1, 8) / curve.seconds(1, 4)
+    assert slow == pytest.approx(3.0, rel=0.05)
+    for _ in range(100):
+        curve.observe(1, 4, 10.0)
+    assert curve.seconds(1, 8) / curve.seconds(1, 4) > 0.9 * slow
+    for _ in range(200):
+        curve.observe(1, 4, 10.0)
+    assert curve.seconds(1, 8) == pytest.approx(12.0, rel=0.05)
+    assert curve.seconds(1, 16) == pytest.approx(20.0, rel=0.05)
+
+
 def test_more_rows_never_get_cheaper_than_fewer():
     curve = CostCurve(MEASURED)
     for _ in range(50):
