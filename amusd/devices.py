@@ -7,6 +7,8 @@ long as everything else keeps off the target's cores.
 
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ _PART = re.compile(r"(?:(cpu|cuda):)?(\d{1,4})(?:-(\d{1,4}))?")
 # need not be imported (seconds) only to hear that there is no GPU.
 _SHARING = "; or share_gpu lets two processes share a GPU"
 _GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+_NICENESS = 10  # enough for a waking thread to go first at once; beside nobody it costs nothing
 _CORE_NUMBERS_MAX = 8192  # the most that Linux can be built for
 
 
@@ -222,6 +225,12 @@ def pin_thread(cores: Iterable[int]) -> tuple[int, ...]:
             remedy = f"not all of these cores exist here; choose from {Inventory(present)}"
             raise DeviceError("device", f"cpu:{_ranges(wanted)}", remedy)
     return before
+
+
+def let_others_first() -> None:
+    """Have every thread of usual priority go before this one, and those that it starts, where Linux runs them."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def pin_process(cores: Iterable[int]) -> tuple[int, ...]:

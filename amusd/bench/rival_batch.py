@@ -122,7 +122,7 @@ class BatchRival:
         return {"answers": answers, "seconds": seconds}
 
     def _hold(self, jobs: Sequence[_Job], live: int, seconds: float) -> dict[str, Any]:
-        """A closed loop; see `offering.hold`. The window is known when the first wave is finished."""
+        """A closed loop; see `offering.hold`."""
         waiting = chain(jobs, cycle(jobs[live:]))
         held = {self._send(next(waiting)) for _ in range(live)}
         missing = set(held)  # of the first wave, those that are not finished
@@ -137,7 +137,7 @@ class BatchRival:
             held.remove(output.request_id)
             if output.request_id in missing:
                 missing.remove(output.request_id)
-                start = max(start, output.timestamps[0])
+                start = max(start, output.timestamps[-1])
             if missing or time.perf_counter() < start + seconds:
                 held.add(self._send(next(waiting)))
         return {"tokens": sum(start < at <= start + seconds for at in times), "seconds": seconds}

@@ -4,8 +4,9 @@ The target says from which reach on a node more pays for its row in a pass (`goo
 idles, much where many requests fill it. A drafter that makes what will not be verified only takes memory and
 cores from others. So, for each request:
 
-- lead: what reaches less than a share of the price is not drafted. Not the whole price, for a node is
-  verified later, when part of its path is committed and its reach has grown;
+- lead: what reaches less than the square of the price is not drafted. Not the price itself, for a node waits
+  for the pass that runs now, whose path reaches at least the price; when that is committed, what lay at the
+  square of it is worth it;
 - none: where not even the next token is likely enough to be worth the price, nothing is. Then one guess is
   made from time to time, more and more rarely while it is wrong, for texts and loads change.
 
@@ -19,7 +20,6 @@ from typing import Final
 
 from amusd.speculation.messages import DrafterId, Price, RequestId
 
-LEAD_SHARE: Final = 0.25
 PAUSE_MAX: Final = 16  # commits
 PRICE_NEWS: Final = 0.1  # a smaller change of the price, as a share, is not told
 NOTHING: Final = 2.0  # no reach is as high
@@ -56,7 +56,7 @@ class Leads:
         trial = self._trials[request]
         if prospect >= price:
             trial.pause = 1
-            return LEAD_SHARE * price
+            return price * price
         return ROOT_ONLY if trial.waited >= trial.pause else NOTHING
 
     def on_commit(self, request: RequestId, hit: bool | None) -> None:

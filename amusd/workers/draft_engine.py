@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
+from amusd.devices import let_others_first
 from amusd.drafters.base import Drafter, DrawingDrafter, Drawn, Expansion
 from amusd.errors import InputError, ProtocolError
 from amusd.orders import Order
@@ -103,7 +104,9 @@ class DraftEngine(Engine[DraftInput]):
         self._idle = True
 
     def load(self) -> None:
-        """Load the model."""
+        """Load the model. On cores, streams and the coordinator go first: the target waits for what they hold."""
+        if self._cores:
+            let_others_first()
         self.drafter, self._cost_file = self._build()
 
     def finish(self) -> None:

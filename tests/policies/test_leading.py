@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from amusd.policies.leading import LEAD_SHARE, NOTHING, PAUSE_MAX, ROOT_ONLY, Leads
+from amusd.policies.leading import NOTHING, PAUSE_MAX, ROOT_ONLY, Leads
 
 R = 1
 PRICE, SURE, DOUBTFUL = 0.5, 0.5, 0.49
@@ -52,12 +52,12 @@ def test_a_trial_lasts_until_the_guess_is_there():
     assert made.least_reach(R, PRICE, DOUBTFUL) == NOTHING
 
 
-def test_whoever_is_worth_the_price_is_drafted_for_at_a_share_of_it_and_pauses_begin_anew():
+def test_whoever_is_worth_the_price_is_drafted_for_down_to_its_square_and_pauses_begin_anew():
     made = leads()
     for _ in range(5):
         pause(made)
         made.on_commit(R, False)
-    assert made.least_reach(R, PRICE, SURE) == LEAD_SHARE * PRICE
+    assert made.least_reach(R, PRICE, SURE) == PRICE * PRICE
     assert pause(made) == 1
 
 

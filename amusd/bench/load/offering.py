@@ -111,7 +111,10 @@ async def hold(
     seconds: float,
     seconds_max: float,
 ) -> Held:
-    """Keep so many requests live, and count tokens once every one of the first has its first token.
+    """Keep so many requests live, and count tokens once every one of the first is finished.
+
+    From then on as many are begun as end. Earlier the loop would still be filling, and whoever decodes the
+    first ones faster would have less left to count.
 
     Args:
         prompts: token ids, by `Job.prompt`.
@@ -126,10 +129,10 @@ async def hold(
     waiting = chain(jobs, cycle(jobs[live:]))
     answers: list[tuple[int, list[int]]] = []
     times: list[tuple[float, int]] = []
-    unbegun, all_begun = live, asyncio.Event()
+    unfinished, filled = live, asyncio.Event()
 
     async def place(client: AsyncClient) -> None:
-        nonlocal unbegun
+        nonlocal unfinished
         is_first = True
         for index, job in waiting:
             written: list[int] = []
@@ -137,14 +140,14 @@ async def hold(
             async for chunk in client.stream(list(prompts[job.prompt]), job.params):
                 written += chunk.token_ids
                 times.append((time.perf_counter(), len(chunk.token_ids)))
-                if is_first and chunk.token_ids:
-                    is_first, unbegun = False, unbegun - 1
-                    if not unbegun:
-                        all_begun.set()
+            if is_first:
+                is_first, unfinished = False, unfinished - 1
+                if not unfinished:
+                    filled.set()
 
     async with AsyncClient(address, retries=False) as client:
         tasks = [asyncio.create_task(place(client)) for _ in range(live)]
-        begun = asyncio.create_task(all_begun.wait())
+        begun = asyncio.create_task(filled.wait())
         try:
             done, _ = await asyncio.wait(
                 [begun, *tasks], timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED
