@@ -228,7 +228,7 @@ def pin_thread(cores: Iterable[int]) -> tuple[int, ...]:
 
 
 def let_others_first() -> None:
-    """Have every thread of usual priority go before this one, and those that it starts, where Linux runs them."""
+    """On Linux: threads of usual priority go before this one, and before those that it starts."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 

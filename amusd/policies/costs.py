@@ -12,8 +12,8 @@ Laws:
   s / (1 - s) / 4 below what is foreseen: 3 % where it is a tenth. A machine that is twice as slow from now on
   is known after some thirty passes.
 - What passes show of one shape moves the others too, for machines get slower as a whole; but less.
-- What passes do not show is forgotten: knots that none has had for a hundred passes go back to where they were
-  measured, beside those that passes have. Otherwise more rows that were slow once were never tried again.
+- What passes do not show is forgotten: knots that none has had for a hundred passes go back to where they
+  were measured, beside those that passes have. Otherwise rows that were slow once were never tried again.
 """
 
 from bisect import bisect_left

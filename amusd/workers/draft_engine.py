@@ -104,7 +104,7 @@ class DraftEngine(Engine[DraftInput]):
         self._idle = True
 
     def load(self) -> None:
-        """Load the model. On cores, streams and the coordinator go first: the target waits for what they hold."""
+        """Load the model; on cores that it shares with streams, these go first: a target waits for them."""
         if self._cores:
             let_others_first()
         self.drafter, self._cost_file = self._build()

@@ -348,7 +348,7 @@ class Verifier:
 
 
 CROWD_ROWS: Final = 64
-"""Of all requests together, whose pass is timed when a target is loaded: 16 requests with three nodes each."""
+"""Of the widest pass that is timed when a target is loaded: of 16 requests with three nodes each."""
 
 
 def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
