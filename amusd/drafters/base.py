@@ -71,11 +71,14 @@ class Drafter(Protocol):
         sample_index: int = 0,
         end_tokens: Collection[int] = (),
     ) -> None:
-        """Take a request whose log is `tokens`, and do what has to be done before the first expansion.
+        """Take a request whose log is `tokens`, without much work: that is `read`.
 
         Raises:
             InputError: the request cannot be taken; the drafter is as it was.
         """
+
+    def read(self, request: RequestId, rows_max: int) -> int:
+        """Work through at most so many tokens of the log; how many are left to read before an expansion."""
 
     def close(self, request: RequestId) -> None:
         """Forget a request."""

@@ -111,7 +111,7 @@ class ModelDrafter:
         sample_index: int = 0,
         end_tokens: Collection[int] = (),
     ) -> None:
-        """Take a request and prefill its log.
+        """Take a request.
 
         Raises:
             InputError: the log is longer than the model's context, or there is no slot left.
@@ -132,7 +132,10 @@ class ModelDrafter:
         )
         slot = self._cells.open(tokens)
         self._requests[request] = _Request(slot, list(tokens), sampler, rule.needs_q and not params.greedy)
-        self._cells.catch_up(slot)
+
+    def read(self, request: RequestId, rows_max: int) -> int:
+        """Prefill at most so many tokens of its log; how many are left."""
+        return self._cells.catch_up(self._requests[request].slot, rows_max=rows_max)
 
     def close(self, request: RequestId) -> None:
         """Free the request's cells."""

@@ -45,6 +45,10 @@ class RandomDrafter:
     ) -> None:
         """Nothing to prepare."""
 
+    def read(self, request: RequestId, rows_max: int) -> int:
+        """Nothing to read."""
+        return 0
+
     def close(self, request: RequestId) -> None:
         """Nothing to forget."""
 

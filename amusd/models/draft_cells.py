@@ -90,14 +90,23 @@ class DraftCells:
         """Whether a live node was forwarded."""
         return node in self._slots[slot].cells
 
-    def catch_up(self, slot: int, rows_left: int = 1) -> None:
-        """Prefill the committed tokens that have no cell, all but the last `rows_left` tokens of the log."""
+    def catch_up(self, slot: int, rows_left: int = 1, rows_max: int | None = None) -> int:
+        """Prefill the committed tokens that have no cell, all but the last `rows_left` tokens of the log.
+
+        Args:
+            rows_max: no more than the first so many of them; None: all.
+
+        Returns:
+            how many there still are.
+        """
         state = self._slots[slot]
-        stop = len(state.tokens) - rows_left
-        if stop > state.written:
-            tokens = state.tokens[state.written : stop]
+        left = max(0, len(state.tokens) - rows_left - state.written)
+        count = left if rows_max is None else min(left, rows_max)
+        if count:
+            tokens = state.tokens[state.written : state.written + count]
             self.runner.prefill(slot, tokens, state.written, self.scratch_cells + state.written)
-            state.written = stop
+            state.written += count
+        return left - count
 
     @torch.inference_mode()
     def forward(self, items: Sequence[tuple[int, Sequence[NodeRow]]]) -> list[Tensor]:

@@ -46,11 +46,17 @@ class Client:
 
 
 class Clients:
-    """All of them. To a policy they are one: the futures of those whose targets listen."""
+    """All of them. To a policy they are one: the futures of those whose targets listen.
+
+    Attributes:
+        owners: of the open requests.
+        unread: those of them whose logs have yet to be read, in order; they have no futures.
+    """
 
     def __init__(self) -> None:
         self._clients: dict[ControlLink, Client] = {}
         self.owners: dict[RequestId, Client] = {}
+        self.unread: list[RequestId] = []
 
     def __iter__(self) -> Iterator[Client]:
         """In the order in which they came."""
@@ -73,9 +79,10 @@ class Clients:
         return next((client for client in self if client.target is stream), None)
 
     def requests(self) -> list[RequestId]:
-        """The open requests whose targets listen."""
+        """The open requests that are read and whose targets listen."""
         linked = (client for client in self if client.target is not None)
-        return [request for client in linked for request in client.endpoint.requests()]
+        found = [request for client in linked for request in client.endpoint.requests()]
+        return [request for request in found if request not in self.unread] if self.unread else found
 
     def tree(self, request: RequestId) -> SpeculationTree:
         """A request's tree."""

@@ -1,13 +1,13 @@
 """The drafter's engine: it grows the speculation trees of all requests and never waits for a verdict.
 
-One turn: take what arrived, choose the futures worth expanding, expand them in one forward, and send
-what is new if the stream is ready. With nothing worth expanding it sleeps until something arrives.
+One turn: take what arrived, choose the futures worth expanding, expand them in one forward, send what is new
+if the stream is ready, and read a part of a new prompt. With nothing to do it sleeps until something arrives.
 """
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 from amusd.devices import let_others_first
 from amusd.drafters.base import Drafter, DrawingDrafter, Drawn, Expansion
@@ -16,6 +16,7 @@ from amusd.orders import Order
 from amusd.policies.calibration import Forecasts
 from amusd.policies.drafting import DraftPolicy
 from amusd.policies.leading import Leads
+from amusd.policies.prefilling import PrefillPace
 from amusd.policies.urgency import Urgency
 from amusd.rpc.v1 import common_pb2, draft_pb2
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
@@ -26,6 +27,8 @@ from amusd.workers.cost_files import CostFile
 from amusd.workers.draft_clients import Client, Clients, ControlLink, TargetLink
 from amusd.workers.engine import Costs, Engine
 from amusd.workers.events import Aborted, CoordinatorJoined, CoordinatorLeft, LinkReady, Opened
+
+READ_SECONDS: Final = 0.02  # of a prompt that is read while others are drafted for, at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class DraftEngine(Engine[DraftInput]):
         self._forecasts = Forecasts()
         self._leads = Leads()
         self._urgency = Urgency()
+        self._pace = PrefillPace(READ_SECONDS, lambda rows, _: self._policy.costs.of_rows(rows, 1))
         self._idle = True
 
     def load(self) -> None:
@@ -160,7 +164,6 @@ class DraftEngine(Engine[DraftInput]):
             return
         if owner is not None:  # no two coordinators use the same ids
             self._let_go(owner, ProtocolError("this coordinator came back on a newer stream"))
-        started = self._recorder.now_ns()
         try:
             self.drafter.open(
                 order.request,
@@ -184,7 +187,7 @@ class DraftEngine(Engine[DraftInput]):
         if order.deadline_seconds is not None:
             deadline = self.now() + order.deadline_seconds
             self._urgency.open(order.request, deadline, len(order.tokens), order.length_max)
-        self._recorder.record("prefill", started, request=order.request)
+        self._clients.unread.append(order.request)
 
     def _abort(self, request: RequestId) -> None:
         """Nobody wants drafts for this request any more; it may be opened again."""
@@ -194,6 +197,8 @@ class DraftEngine(Engine[DraftInput]):
 
     def _forget(self, request: RequestId) -> None:
         del self._clients.owners[request]
+        if request in self._clients.unread:
+            self._clients.unread.remove(request)
         self._forecasts.close(request)
         self._leads.close(request)
         self._urgency.close(request)
@@ -276,9 +281,8 @@ class DraftEngine(Engine[DraftInput]):
         return None if self._idle else 0.0
 
     def work(self) -> None:
-        """Expand the best futures and send what is new."""
+        """Expand the best futures, send what is new, and read on."""
         choices = self._policy.choose(self._clients, self._least_reach, self._urgency.weights(self.now()))
-        self._idle = not choices
         if choices:
             started_ns, started = self._recorder.now_ns(), self.now()
             nodes = [
@@ -289,6 +293,20 @@ class DraftEngine(Engine[DraftInput]):
             self._recorder.record("draft", started_ns, rows=len(choices), nodes=nodes)
             self._learn_costs(choices, self.now() - started)
         self._publish()
+        self._idle = not choices and not self._clients.unread
+        if self._clients.unread:
+            self._read(self._clients.unread[0], beside=bool(choices))
+
+    def _read(self, request: RequestId, *, beside: bool) -> None:
+        """A part of a log, short where others are drafted for."""
+        rows = self._pace.rows(0, decoding=beside)
+        started_ns, started = self._recorder.now_ns(), self.now()
+        left = self.drafter.read(request, rows)
+        if left:
+            self._pace.observe(rows, 0, self.now() - started)
+        else:
+            self._clients.unread.remove(request)
+        self._recorder.record("prefill", started_ns, request=request)
 
     def _learn_costs(self, choices: list[Expansion], seconds: float) -> None:
         requests = len({choice.request for choice in choices})

@@ -53,7 +53,12 @@ class World:
 
     def open(self) -> None:
         log = random_tokens(self.chance.randint(1, 50), seed=self.chance.randrange(10**6))
-        self.requests.append(Request(log, self.cells.open(log)))
+        slot = self.cells.open(log)
+        self.requests.append(Request(log, slot))
+        read = 0
+        while (part := self.chance.randint(0, 12)) > 0:  # the rest is read by the first forward
+            read += part
+            assert self.cells.catch_up(slot, rows_max=part) == max(0, len(log) - 1 - read)
 
     def close(self) -> None:
         request = self.requests.pop(self.chance.randrange(len(self.requests)))

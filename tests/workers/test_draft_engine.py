@@ -65,6 +65,8 @@ def join(engine, address, *requests):
     for request in requests:
         order = Order(RequestId(request), (1, 2), 2, 50, frozenset(), 0, 0, SamplingParams())
         engine.on_event(Opened(control, order))
+    while engine._clients.unread:
+        engine._read(engine._clients.unread[0], beside=False)
     engine.on_event(TargetJoined(control, target))
     for request in requests:
         engine.on_event(TargetSaid(target, Attached(RequestId(request), 2, ())))
@@ -176,3 +178,44 @@ def test_a_price_holds_for_its_targets_requests_until_that_target_leaves():
     engine.on_event(TargetSaid(again, Attached(RequestId(1), 4, ())))
     engine.work()
     assert proposed(again) == {1}
+
+
+class SlowReader(RandomDrafter):
+    """Reads no more than a token of a log at a time."""
+
+    def __init__(self):
+        super().__init__(100)
+        self.left = {}
+
+    def open(self, request, tokens, *arguments, **options):
+        self.left[request] = len(tokens)
+
+    def read(self, request, rows_max):
+        self.left[request] -= 1
+        return self.left[request]
+
+    def expand(self, items):
+        assert all(self.left[item.request] == 0 for item in items)
+        return super().expand(items)
+
+
+def test_prompts_are_read_in_parts_while_others_are_drafted_for():
+    engine = DraftEngine(lambda: (SlowReader(), None), 9, draft_policy("sync", 4), Recorder(), ())
+    engine.load()
+    control, target = join(engine, "a:1", 1)
+    for request in (2, 3):
+        order = Order(RequestId(request), (1, 2, 3), 3, 50, frozenset(), 0, 0, SamplingParams())
+        engine.on_event(Opened(control, order))
+        engine.on_event(TargetSaid(target, Attached(RequestId(request), 3, ())))
+    engine.work()
+    assert proposed(target) == {1}
+    engine.on_event(TargetSaid(target, Commit(RequestId(2), 5, 3, (7,), ("own",), None)))  # while it is read
+    engine.on_event(Aborted(RequestId(3)))
+    for _ in range(2):
+        engine.work()
+        assert proposed(target) == {1}
+    engine.work()
+    assert proposed(target) == {1, 2}
+    assert engine.wait_seconds() == 0.0
+    engine.work()
+    assert engine.drafter.left == {1: 0, 2: 0, 3: 3}
