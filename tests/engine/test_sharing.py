@@ -26,8 +26,8 @@ def wanted(alone, held_out):
 
 
 def drafted(outputs):
-    """By drafter, in how many of the outputs a token of its own was accepted."""
-    names = [each.name for output in outputs for each in output.metrics.drafters if each.accepted]
+    """By drafter, for how many of the outputs it proposed anything."""
+    names = [each.name for output in outputs for each in output.metrics.drafters if each.drafted]
     return {name: names.count(name) for name in names}
 
 
