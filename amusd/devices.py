@@ -24,7 +24,7 @@ _PART = re.compile(r"(?:(cpu|cuda):)?(\d{1,4})(?:-(\d{1,4}))?")
 # need not be imported (seconds) only to hear that there is no GPU.
 _SHARING = "; or share_gpu lets two processes share a GPU"
 _GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-_NICENESS = 10  # enough for a waking thread to go first at once; beside nobody it costs nothing
+_NICENESS, _NICENESS_MAX = 10, 19  # enough for a waking thread to go first at once
 _CORE_NUMBERS_MAX = 8192  # the most that Linux can be built for
 
 
@@ -228,9 +228,11 @@ def pin_thread(cores: Iterable[int]) -> tuple[int, ...]:
 
 
 def let_others_first() -> None:
-    """On Linux: threads of usual priority go before this one, and before those that it starts."""
+    """On Linux, threads of the priority that this one had go before it, and before those that it starts."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        lower = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS  # to raise it would need rights
+        os.setpriority(os.PRIO_PROCESS, thread, min(lower, _NICENESS_MAX))
 
 
 def pin_process(cores: Iterable[int]) -> tuple[int, ...]:

@@ -14,12 +14,14 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
     """Measure passes of one request on the runner's model; the runner's own cells are left alone.
 
     Args:
-        rows_max: rows of the widest pass; it, its halves, and every width up to `EACH_MAX` are measured.
+        rows_max: rows of the widest pass, or half as many as the context has positions; it, its halves, and
+            every width up to `EACH_MAX` are measured.
 
     Returns:
         seconds by number of rows.
     """
     multiple = runner.loaded.rows_multiple
+    rows_max = min(rows_max, max(multiple, runner.context // 2))
     context = min(runner.context, ATTENDED_CELLS + rows_max + multiple)
     bench = Runner(runner.loaded, slots=1, context=context, block=runner.block)
     slot = bench.open()

@@ -8,9 +8,9 @@ Laws:
 - Between knots the cost of rows is interpolated, beyond the last one its slope goes on; it never falls with
   more rows, more requests or more cells.
 - A single slow pass, however slow (a neighbour on the machine), moves what is foreseen of its own shape by at
-  most a fortieth, and of any other by a thirtieth. Where a share s of passes is such, the others come to lie
-  s / (1 - s) / 4 below what is foreseen: 3 % where it is a tenth. A machine that is twice as slow from now on
-  is known after some thirty passes.
+  most a fortieth, and of any other by a thirtieth, and a hundredth where something is forgotten. Where a share
+  s of passes is such, the others come to lie s / (1 - s) / 4 below what is foreseen: 3 % where it is a tenth.
+  A machine that is twice as slow from now on is known after some thirty passes.
 - What passes show of one shape moves the others too, for machines get slower as a whole; but less.
 - What passes do not show is forgotten: knots that none has had for a hundred passes go back to where they
   were measured, beside those that passes have. Otherwise rows that were slow once were never tried again.
@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from math import isfinite
+from math import inf, isfinite
 from operator import mul
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ _CHANGE_MAX: Final = 4.0  # between two lives, more than noise and neighbours ex
 _SURPRISE_MAX: Final = 0.25  # more than this share off counts as this share off
 _PASSES_KEPT: Final = 100  # without a knot, after which it goes back to its measured place
 _FORGOTTEN: Final = 0.02  # of the way, with each further pass without it
+_FORGOTTEN_MAX: Final = 0.01  # of its seconds, at most
 
 
 @dataclass(slots=True)
@@ -211,11 +212,15 @@ class CostCurve:
         scale = sum(factor * learned[index] for index, factor in seen.items()) / sum(
             factor * measured[index] for index, factor in seen.items()
         )
-        relaxed = (
-            seconds * (scale * known / seconds) ** (_FORGOTTEN if unseen > _PASSES_KEPT else 0.0)
-            for seconds, known, unseen in zip(learned, measured, self._unseen, strict=True)
-        )
-        self._learned.seconds = list(accumulate(relaxed, max))
+        relaxed, most = [], inf
+        for seconds, known, unseen in reversed(list(zip(learned, measured, self._unseen, strict=True))):
+            if unseen <= _PASSES_KEPT:
+                most = seconds  # what passes have is not moved by what they have not
+                relaxed.append(seconds)
+            else:
+                change = (scale * known / seconds) ** _FORGOTTEN
+                relaxed.append(min(most, seconds * max(1 - _FORGOTTEN_MAX, min(1 + _FORGOTTEN_MAX, change))))
+        self._learned.seconds = list(accumulate(reversed(relaxed), max))
 
     def _parts(self, rows: int, requests: int, cells: int) -> _Parts:
         return _Parts(self._knots(self.padded(rows)), requests - 1, requests * cells)

@@ -295,11 +295,14 @@ class DraftEngine(Engine[DraftInput]):
         self._publish()
         self._idle = not choices and not self._clients.unread
         if self._clients.unread:
-            self._read(self._clients.unread[0], beside=bool(choices))
+            self._read(self._clients.unread[0])
 
-    def _read(self, request: RequestId, *, beside: bool) -> None:
-        """A part of a log, short where others are drafted for."""
-        rows = self._pace.rows(0, decoding=beside)
+    def _read(self, request: RequestId) -> None:
+        """A part of a log, short where others are drafted for; none of one that ended or grew too long."""
+        if not (self._clients.room(request) and self._clients.depth_max(request)):
+            self._clients.unread.remove(request)
+            return
+        rows = self._pace.rows(0, decoding=bool(self._clients.requests()))
         started_ns, started = self._recorder.now_ns(), self.now()
         left = self.drafter.read(request, rows)
         if left:

@@ -81,6 +81,19 @@ def test_rows_that_were_slow_once_are_forgotten_when_no_pass_has_them_any_more()
     assert curve.seconds(1, 16) == pytest.approx(20.0, rel=0.05)
 
 
+def test_what_is_forgotten_does_not_move_what_passes_have():
+    """Measured flat where passes show a slope: the knots before theirs must not lift them."""
+    curve = CostCurve({12: 99.0, 16: 100.0, 32: 110.0})
+    for _ in range(600):
+        curve.observe(1, 16, 100.0)
+        curve.observe(1, 32, 300.0)
+    for _ in range(600):
+        curve.observe(1, 24, 200.0)
+    assert curve.seconds(1, 16) == pytest.approx(100.0, rel=0.05)
+    assert curve.seconds(1, 32) == pytest.approx(300.0, rel=0.05)
+    assert curve.seconds(1, 12) <= curve.seconds(1, 16)
+
+
 def test_more_rows_never_get_cheaper_than_fewer():
     curve = CostCurve(MEASURED)
     for _ in range(50):
@@ -156,19 +169,22 @@ def test_it_learns_a_machine_although_a_tenth_of_its_passes_take_ten_times_as_lo
 
 
 @given(
-    before=st.lists(st.tuples(st.sampled_from(SHAPES), st.floats(1, 100)), max_size=30),
+    before=st.lists(
+        st.tuples(st.sampled_from(SHAPES), st.floats(1, 100), st.sampled_from([1, 120])), max_size=12
+    ),
     last=st.sampled_from(SHAPES),
     seconds=st.floats(1e-3, 1e6),
 )
 def test_no_pass_moves_anything_by_more_than_a_thirtieth_and_more_never_costs_less(before, last, seconds):
     curve = CostCurve(MEASURED, rows_max=48)
-    for (requests, width, cells), taken in before:
-        curve.observe(requests, width, taken, cells)
+    for (requests, width, cells), taken, times in before:
+        for _ in range(times):
+            curve.observe(requests, width, taken, cells)
     earlier = foreseen(curve)
     curve.observe(*last[:2], seconds, last[2])
     later = foreseen(curve)
     for old, new in zip(earlier, later, strict=True):
-        assert abs(new / old - 1) <= 1 / 30 + 1e-9
+        assert abs(new / old - 1) <= 1 / 30 + 1 / 100, "what is forgotten may add a hundredth"
     index = SHAPES.index(last)
     assert abs(later[index] / earlier[index] - 1) <= 1 / 40 + 1e-9
     for requests, width, cells in SHAPES:
@@ -176,7 +192,8 @@ def test_no_pass_moves_anything_by_more_than_a_thirtieth_and_more_never_costs_le
         assert (
             0
             < least
-            <= min(
+            <= (1 + 1e-12)
+            * min(
                 curve.seconds(requests + 1, width, cells),
                 curve.seconds(requests, width + 1, cells),
                 curve.seconds(requests, width, cells + 1),

@@ -66,7 +66,7 @@ def join(engine, address, *requests):
         order = Order(RequestId(request), (1, 2), 2, 50, frozenset(), 0, 0, SamplingParams())
         engine.on_event(Opened(control, order))
     while engine._clients.unread:
-        engine._read(engine._clients.unread[0], beside=False)
+        engine._read(engine._clients.unread[0])
     engine.on_event(TargetJoined(control, target))
     for request in requests:
         engine.on_event(TargetSaid(target, Attached(RequestId(request), 2, ())))
@@ -178,6 +178,23 @@ def test_a_price_holds_for_its_targets_requests_until_that_target_leaves():
     engine.on_event(TargetSaid(again, Attached(RequestId(1), 4, ())))
     engine.work()
     assert proposed(again) == {1}
+
+
+def test_a_log_that_grew_past_the_drafters_positions_or_ended_is_not_read(engine):
+    drafter = SlowReader()
+    engine = DraftEngine(lambda: (drafter, None), 9, draft_policy("sync", 4), Recorder(), ())
+    engine.load()
+    control, target = join(engine, "a:1", 1)
+    for request, length_max in ((2, 5), (3, 50)):
+        order = Order(RequestId(request), (1, 2, 3), 3, length_max, frozenset(), 0, 0, SamplingParams())
+        engine.on_event(Opened(control, order))
+        engine.on_event(TargetSaid(target, Attached(RequestId(request), 3, ())))
+    engine.on_event(TargetSaid(target, Commit(RequestId(2), 5, 3, (7, 7), ("own",) * 2, None)))
+    engine.on_event(TargetSaid(target, Commit(RequestId(3), 5, 3, (7,), ("own",), "stop")))
+    for _ in range(3):
+        engine.work()
+    assert drafter.left == {1: 0, 2: 3, 3: 3}
+    assert not engine._clients.unread
 
 
 class SlowReader(RandomDrafter):

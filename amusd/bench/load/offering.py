@@ -121,10 +121,10 @@ async def hold(
         jobs: more than `live`, in the order of sending, each with its index; those after the first `live`
             are sent again and again.
         seconds: of counting.
-        seconds_max: counting begins at the latest after so many.
+        seconds_max: in so many the first have to be finished.
 
     Raises:
-        AmusdError: the server refused a request or failed.
+        AmusdError: the server refused a request, failed, or took longer.
     """
     waiting = chain(jobs, cycle(jobs[live:]))
     answers: list[tuple[int, list[int]]] = []
@@ -152,6 +152,8 @@ async def hold(
             done, _ = await asyncio.wait(
                 [begun, *tasks], timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED
             )
+            if not done:
+                raise WorkerError(f"{unfinished} of the first {live} requests took over {seconds_max:g} s")
             started = time.perf_counter()
             if not done - {begun}:
                 done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

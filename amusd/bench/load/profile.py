@@ -35,7 +35,7 @@ def profile(
 
     Args:
         servers: by their number of drafted tokens; 0 drafts none.
-        seconds: of each closed loop, from when all of its requests have a token.
+        seconds: of each closed loop, from when each of its first requests is finished.
         seed: of the order.
         about: kept with the table, for people.
 
