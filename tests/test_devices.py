@@ -11,6 +11,7 @@ from amusd.devices import (
     available,
     check_devices,
     default_devices,
+    let_others_first,
     other_cores,
     parse_device,
     pin_thread,
@@ -245,3 +246,20 @@ def test_counting_devices_does_not_import_torch_where_there_is_no_gpu_driver():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_a_thread_lets_others_first_and_never_asks_for_more_priority():
+    seen = []
+
+    def lower():
+        for _ in range(3):
+            let_others_first()
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    thread = threading.Thread(target=lower)
+    thread.start()
+    thread.join()
+    assert seen == [min(before + 10, 19), min(before + 20, 19), 19]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

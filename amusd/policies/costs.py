@@ -8,9 +8,9 @@ Laws:
 - Between knots the cost of rows is interpolated, beyond the last one its slope goes on; it never falls with
   more rows, more requests or more cells.
 - A single slow pass, however slow (a neighbour on the machine), moves what is foreseen of its own shape by at
-  most a fortieth, and of any other by a thirtieth, and a hundredth where something is forgotten. Where a share
-  s of passes is such, the others come to lie s / (1 - s) / 4 below what is foreseen: 3 % where it is a tenth.
-  A machine that is twice as slow from now on is known after some thirty passes.
+  most a fortieth, of any other by a thirtieth, and by a hundredth more where something is forgotten. Where a
+  share s of passes is such, the others come to lie s / (1 - s) / 4 below what is foreseen: 3 % where it is a
+  tenth. A machine that is twice as slow from now on is known after some thirty passes.
 - What passes show of one shape moves the others too, for machines get slower as a whole; but less.
 - What passes do not show is forgotten: knots that none has had for a hundred passes go back to where they
   were measured, beside those that passes have. Otherwise rows that were slow once were never tried again.

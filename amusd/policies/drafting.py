@@ -226,6 +226,11 @@ class BestFirstPolicy:
         return candidates[:1] + likely
 
 
+def lead(num_speculative_tokens: int) -> int:
+    """How deep to draft: while a pass verifies a chain, its bonus token and the next chain come below it."""
+    return 2 * num_speculative_tokens + 1
+
+
 def draft_policy(mode: str, num_speculative_tokens: int) -> DraftPolicy:
     """The policy of a mode.
 
@@ -236,8 +241,7 @@ def draft_policy(mode: str, num_speculative_tokens: int) -> DraftPolicy:
     Raises:
         InputError: another mode.
     """
-    # While a pass verifies one chain, its bonus token and the next chain are drafted below it.
-    ahead = 2 * num_speculative_tokens + 1
+    ahead = lead(num_speculative_tokens)
     match mode:
         case "sync":
             return ChainPolicy(num_speculative_tokens)

@@ -51,12 +51,14 @@ class Clients:
     Attributes:
         owners: of the open requests.
         unread: those of them whose logs have yet to be read, in order; they have no futures.
+        leads: how deep below the root a node is of use, where a request has a cap on what a pass verifies.
     """
 
     def __init__(self) -> None:
         self._clients: dict[ControlLink, Client] = {}
         self.owners: dict[RequestId, Client] = {}
         self.unread: list[RequestId] = []
+        self.leads: dict[RequestId, int] = {}
 
     def __iter__(self) -> Iterator[Client]:
         """In the order in which they came."""
@@ -93,5 +95,6 @@ class Clients:
         return self.owners[request].endpoint.room(request)
 
     def depth_max(self, request: RequestId) -> int:
-        """How deep below the root a node is of use before the request's length ends it."""
-        return self.owners[request].endpoint.depth_max(request)
+        """How deep below the root a node is of use before the request's length or its cap ends it."""
+        deepest = self.owners[request].endpoint.depth_max(request)
+        return min(deepest, self.leads.get(request, deepest))

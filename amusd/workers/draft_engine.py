@@ -14,7 +14,7 @@ from amusd.drafters.base import Drafter, DrawingDrafter, Drawn, Expansion
 from amusd.errors import InputError, ProtocolError
 from amusd.orders import Order
 from amusd.policies.calibration import Forecasts
-from amusd.policies.drafting import DraftPolicy
+from amusd.policies.drafting import DraftPolicy, lead
 from amusd.policies.leading import Leads
 from amusd.policies.prefilling import PrefillPace
 from amusd.policies.urgency import Urgency
@@ -187,6 +187,8 @@ class DraftEngine(Engine[DraftInput]):
         if order.deadline_seconds is not None:
             deadline = self.now() + order.deadline_seconds
             self._urgency.open(order.request, deadline, len(order.tokens), order.length_max)
+        if order.num_speculative_tokens is not None:
+            self._clients.leads[order.request] = lead(order.num_speculative_tokens)
         self._clients.unread.append(order.request)
 
     def _abort(self, request: RequestId) -> None:
@@ -199,6 +201,7 @@ class DraftEngine(Engine[DraftInput]):
         del self._clients.owners[request]
         if request in self._clients.unread:
             self._clients.unread.remove(request)
+        self._clients.leads.pop(request, None)
         self._forecasts.close(request)
         self._leads.close(request)
         self._urgency.close(request)

@@ -197,6 +197,23 @@ def test_a_log_that_grew_past_the_drafters_positions_or_ended_is_not_read(engine
     assert not engine._clients.unread
 
 
+def test_a_capped_request_is_drafted_for_no_deeper_than_a_pass_and_the_next_can_take():
+    engine = DraftEngine(lambda: (RandomDrafter(100), None), 9, draft_policy("amusd", 4), Recorder(), ())
+    engine.load()
+    control, _ = join(engine, "a:1")
+    for request, cap in ((1, None), (2, 2)):
+        order = Order(
+            RequestId(request), (1,), 1, 50, frozenset(), 0, 0, SamplingParams(), num_speculative_tokens=cap
+        )
+        engine.on_event(Opened(control, order))
+    for _ in range(20):
+        engine.work()
+    deepest = {request: engine._clients.tree(request).count for request in engine._clients.requests()}
+    assert deepest == {1: 9, 2: 5}, "a chain each"
+    engine.on_event(Aborted(RequestId(2)))
+    assert not engine._clients.leads
+
+
 class SlowReader(RandomDrafter):
     """Reads no more than a token of a log at a time."""
 
