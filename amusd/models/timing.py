@@ -7,6 +7,7 @@ from amusd.models.runner import Rows, Runner
 
 REPEATS: Final = 3  # the fastest counts: whatever disturbs a pass makes it slower
 EACH_MAX: Final = 12  # kernels take rows in groups: a row more costs nothing, or a group
+FOURS_MAX: Final = 32  # every fourth; the first of many rows cost more than the last, so no line is right
 ATTENDED_CELLS: Final = 128  # or as many as the context has
 
 
@@ -14,8 +15,8 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
     """Measure passes of one request on the runner's model; the runner's own cells are left alone.
 
     Args:
-        rows_max: rows of the widest pass, or half as many as the context has positions; it, its halves, and
-            every width up to `EACH_MAX` are measured.
+        rows_max: rows of the widest pass, or half as many as the context has positions; it, its halves,
+            every width up to `EACH_MAX` and every fourth up to `FOURS_MAX` are measured.
 
     Returns:
         seconds by number of rows.
@@ -28,6 +29,7 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
     first = max(0, context - rows_max - multiple)
     bench.prefill(slot, [0] * first, 0, 0)
     widths = {multiple, *range(multiple, min(rows_max, EACH_MAX) + 1, multiple)}
+    widths.update(range(4, min(rows_max, FOURS_MAX) + 1, 4))
     width = rows_max
     while width > multiple:
         widths.add(-(-width // multiple) * multiple)
