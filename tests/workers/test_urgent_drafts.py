@@ -3,6 +3,7 @@
 from amusd.drafters.random import RandomDrafter
 from amusd.orders import Order
 from amusd.params import SamplingParams
+from amusd.policies.costs import CostCurve
 from amusd.policies.urgency import WEIGHT_MAX
 from amusd.speculation.messages import Attached, Close, Commit, RequestId
 from amusd.tracing import Recorder
@@ -25,6 +26,7 @@ class Recording:
     """A policy that keeps the weights of its last choice, and chooses nothing."""
 
     window = 64
+    costs = CostCurve({})
 
     def choose(self, futures, least_reach, weights=None):
         self.weights = weights
