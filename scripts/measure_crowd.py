@@ -54,7 +54,7 @@ class Run:
     def line(self) -> str:
         """What it was spent on."""
         passes, chunks = self.named("pass", "verified"), self.named("prefill", "rows")
-        steps = self.named("draft", "nodes")
+        steps = self.named("draft", "rows")
         in_passes, in_chunks, in_steps = (
             sum(event["dur"] for event in events) / 1e6 for events in (passes, chunks, steps)
         )
