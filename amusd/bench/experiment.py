@@ -5,7 +5,7 @@ Only one contender computes at a time; the others' processes sleep. See benchmar
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,8 +39,12 @@ class Outcome:
     trace: dict[str, Any] | None
 
 
-def run_experiment(settings: BenchSettings, progress: Progress) -> Outcome:
+def run_experiment(settings: BenchSettings, progress: Progress, keep: Callable[[Results], object]) -> Outcome:
     """Run everything.
+
+    Args:
+        keep: called with the results after each repeat, so that whatever ends the benchmark costs no more
+            than the repeat that it falls in.
 
     Raises:
         InputError: settings that cannot be used together, found before anything starts.
@@ -57,7 +61,7 @@ def run_experiment(settings: BenchSettings, progress: Progress) -> Outcome:
     ]
     results = Results(settings.to_dict(), machine_facts(), excluded=excluded, prompts=facts)
     with Sessions(settings) as sessions:
-        experiment = Experiment(settings, contenders, token_ids, sessions, results, progress, started)
+        experiment = Experiment(settings, contenders, token_ids, sessions, results, progress, started, keep)
         experiment.tune()
         experiment.load()
         experiment.measure()
@@ -74,6 +78,7 @@ class Experiment:
         prompts: token ids; those from `settings.num_prompts` on are for tuning.
         results: filled in place.
         started: by `time.monotonic()`.
+        keep: called with the results after each repeat.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Experiment:
         results: Results,
         progress: Progress,
         started: float,
+        keep: Callable[[Results], object],
     ) -> None:
         self._settings = settings
         self._contenders = contenders
@@ -93,6 +99,7 @@ class Experiment:
         self._results = results
         self._progress = progress
         self._started = started
+        self._keep = keep
         self._tokens = settings.max_tokens
         self._meter = EnergyMeter()
         self._chosen: dict[float, list[Variant]] = {}  # by temperature, what is measured
@@ -180,11 +187,14 @@ class Experiment:
                         for prompt in range(settings.num_prompts)
                     ]
                     self._outputs.setdefault((variant.key, temperature), outputs)
+            if not repeat:
+                self._keep_reference()
+            self._results.seconds = time.monotonic() - self._started
+            self._keep(self._results)
             if self._is_late(1.0, ahead=time.monotonic() - begun):
                 break
         for variant in {v.key: v for chosen in self._chosen.values() for v in chosen}.values():
             self._collect_costs(variant)
-        self._keep_reference()
 
     def _keep_reference(self) -> None:
         """The output that ours have to repeat, and that drafts are ranked on: of `alone`, where it ran."""

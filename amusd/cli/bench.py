@@ -27,11 +27,16 @@ WIDTH_PIPED = 200  # columns of tables that go to a file or a pipe
 
 
 def run(settings: BenchSettings) -> int:
-    """Run the benchmark; the exit code is 1 where a contender of ours wrote another text."""
+    """Run the benchmark; the exit code is 1 where a contender of ours wrote another text.
+
+    What was measured is written after each repeat.
+    """
     prepare_folder(settings.out)
     os.environ.setdefault(VARIABLE, OFF)  # no run learns from another
     with ProgressBar() as progress:
-        outcome = run_experiment(settings, progress)
+        outcome = run_experiment(
+            settings, progress, lambda sofar: sofar.write(settings.out / RESULTS_FILE, {})
+        )
     return _show(outcome, settings.out)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from amusd.bench.common import option_name
 from amusd.bench.load.settings import LoadSettings, read_load_settings
-from amusd.bench.settings import BenchSettings, option_name, read_settings
+from amusd.bench.settings import BenchSettings, read_settings
 from amusd.config import EngineConfig
 from amusd.errors import InputError
 from amusd.params import SamplingParams

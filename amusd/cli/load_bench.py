@@ -16,11 +16,14 @@ RESULTS_FILE = "load.json"
 
 
 def run(settings: LoadSettings) -> int:
-    """Run the benchmark; the exit code is 1 where an answer was not that of the target alone."""
+    """Run the benchmark; the exit code is 1 where an answer was not that of the target alone.
+
+    What was measured is written after each repeat.
+    """
     prepare_folder(settings.out)
     os.environ.setdefault(VARIABLE, OFF)  # no run learns from another
     with ProgressBar() as progress:
-        results = run_load(settings, progress)
+        results = run_load(settings, progress, lambda sofar: sofar.write(settings.out / RESULTS_FILE))
     return _show(results, settings.out)
 
 

@@ -149,11 +149,7 @@ class CostCurve:
             return self.padded(sum(widths) + more)
         return len(widths) * self.padded(max(widths) + more)
 
-    def observe(self, requests: int, width: int, seconds: float, cells: int = 0) -> None:
-        """A pass with `width` rows of each request took so long (see `observe_rows`)."""
-        self.observe_rows(self.rows([width] * requests), requests, seconds, cells)
-
-    def observe_rows(self, rows: int, requests: int, seconds: float, cells: int = 0) -> None:
+    def observe(self, rows: int, requests: int, seconds: float, cells: int = 0) -> None:
         """A pass took so long; the other arguments as of `of_rows`.
 
         All parameters are scaled together, and each besides by the root of its share u of what was foreseen,

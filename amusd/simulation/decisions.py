@@ -111,7 +111,7 @@ class TargetDecisions:
         self.changed()
         self._policy.on_pass(verified, accepted, end)
         known = self._policy.costs
-        known.observe_rows(known.rows([1 + count for count in verified.values()]), len(verified), end - start)
+        known.observe(known.rows([1 + count for count in verified.values()]), len(verified), end - start)
 
     def price_for(self, drafter: DrafterId) -> list[Price]:
         """What a node has to be worth, where that is news to a drafter."""
@@ -194,7 +194,7 @@ class DraftDecisions:
     def on_step(self, choices: Sequence[Expansion], seconds: float) -> None:
         """A step that expanded these nodes took so long."""
         requests = len({choice.request for choice in choices})
-        self._policy.costs.observe_rows(len(choices), requests, seconds)
+        self._policy.costs.observe(len(choices), requests, seconds)
 
     def grow(self, endpoint: DrafterEndpoint, choice: Expansion, claims: Candidates) -> list[NodeId]:
         """Hang the candidates that are likely enough below their node."""

@@ -316,7 +316,7 @@ class DraftEngine(Engine[DraftInput]):
 
     def _learn_costs(self, choices: list[Expansion], seconds: float) -> None:
         requests = len({choice.request for choice in choices})
-        self._policy.costs.observe_rows(len(choices), requests, seconds)
+        self._policy.costs.observe(len(choices), requests, seconds)
         if self._cost_file is not None:
             self._cost_file.write_if_due(self.now())
 

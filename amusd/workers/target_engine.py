@@ -364,7 +364,7 @@ class TargetEngine(Engine[TargetInput]):
         self._learn_costs(rows, len(chosen), ended - started, attended)
 
     def _learn_costs(self, rows: int, requests: int, seconds: float, attended: int) -> None:
-        self.verifier.costs.observe_rows(rows, requests, seconds, attended)
+        self.verifier.costs.observe(rows, requests, seconds, attended)
         if self.verifier.cost_file is not None:
             self.verifier.cost_file.write_if_due(self.now())
 

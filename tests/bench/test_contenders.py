@@ -13,7 +13,7 @@ from amusd.errors import InputError
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch):
-    monkeypatch.setattr("amusd.bench.settings.available", lambda: Inventory((0, 1, 2, 3)))
+    monkeypatch.setattr("amusd.bench.common.available", lambda: Inventory((0, 1, 2, 3)))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_all_means_the_cores_of_both_sides():
 
 
 def test_without_cores_on_both_sides_nothing_runs_on_all(monkeypatch):
-    monkeypatch.setattr("amusd.bench.settings.available", lambda: Inventory((0, 1), gpus=1))
+    monkeypatch.setattr("amusd.bench.common.available", lambda: Inventory((0, 1), gpus=1))
     chosen, _ = choose_contenders(settings(target_devices="cuda:0", contenders=("transformers", "async")))
     assert [contender.key for contender in chosen] == ["transformers [target]", "async"]
 

@@ -5,9 +5,10 @@ import pytest
 from amusd.bench import experiment as module
 from amusd.bench.contenders import BY_KEY
 from amusd.bench.experiment import Experiment
-from amusd.bench.results import PromptFacts, Results
+from amusd.bench.results import PromptFacts, Results, read_results
 from amusd.bench.runs import Run
 from amusd.bench.settings import read_settings
+from amusd.bench.summary import summarize
 from amusd.devices import Inventory
 from amusd.errors import InputError
 
@@ -62,18 +63,18 @@ class Silent:
 @pytest.fixture
 def make(monkeypatch):
     """An experiment with its sessions and results, from contenders' names and settings."""
-    monkeypatch.setattr("amusd.bench.settings.available", lambda: Inventory((0, 1)))
+    monkeypatch.setattr("amusd.bench.common.available", lambda: Inventory((0, 1)))
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
 
-    def start(names, **given):
+    def start(names, keep=lambda results: None, **given):
         options = {"num_prompts": 2, "max_tokens": 20, "repeats": 3, "ks": (3, 7), "drafts": ("demo-small",)}
         settings = read_settings(quick=True, **options | given)
         sessions = FakeSessions(clock)
         chosen = [contender for contender in BY_KEY.values() if contender.key in names]
         facts = [PromptFacts(str(ids), "code", 1) for ids in PROMPTS]
         results = Results(settings.to_dict(), {}, prompts=facts)
-        made = Experiment(settings, chosen, PROMPTS, sessions, results, Silent(), started=0.0)
+        made = Experiment(settings, chosen, PROMPTS, sessions, results, Silent(), 0.0, keep)
         return made, sessions, results
 
     return start
@@ -150,6 +151,23 @@ def test_without_any_of_ours_there_is_no_reference(make):
     experiment, _, results = make(("transformers [target]",))
     run(experiment)
     assert (results.reference, results.references) == ("", {})
+
+
+def test_what_was_measured_is_kept_after_each_repeat_and_can_be_shown(make, tmp_path):
+    kept = []
+
+    def keep(results):
+        kept.append((len(results.records), results.seconds))
+        results.write(tmp_path / "results.json", {})
+        summary = summarize(read_results(tmp_path / "results.json"))
+        assert not summary.differing
+        assert results.reference == "alone [target]"
+
+    experiment, _, results = make(("alone [target]", "async"), keep=keep)
+    run(experiment)
+    # A repeat is 2 contenders x 2 temperatures x 2 prompts x 20 tokens of a tenth of a second.
+    assert kept == [(8, pytest.approx(16.0)), (16, pytest.approx(32.0)), (24, pytest.approx(48.0))]
+    assert len(results.records) == 24
 
 
 def test_repeats_end_when_the_next_one_would_be_late(make):

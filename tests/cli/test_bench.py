@@ -19,7 +19,7 @@ def benchmark(monkeypatch, tmp_path):
     given = []
 
     def run(results, *options):
-        def pretend(settings, progress):
+        def pretend(settings, progress, keep):
             given.append(settings)
             progress.begin("measuring", 1)
             progress.step("async")
@@ -56,8 +56,10 @@ def test_options_become_settings(benchmark):
 def test_options_become_settings_of_a_load(monkeypatch, tmp_path):
     given = []
 
-    def pretend(settings, progress):
+    def pretend(settings, progress, keep):
         given.append(settings)
+        keep(recorded_load())
+        assert (tmp_path / "load.json").exists()
         return recorded_load()
 
     monkeypatch.setattr("amusd.cli.load_bench.run_load", pretend)

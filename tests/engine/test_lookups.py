@@ -96,13 +96,6 @@ def test_a_corpus_that_is_not_there_is_named():
         lookups_only("ngram:/no/such/file")
 
 
-def test_lookups_and_another_rule_work_under_ray_too(repeating, wanted):
-    with start("async", launcher="ray", rule="topk", draft=["demo-large", "prompt-lookup", "ngram"]) as llm:
-        assert llm.info()["target"]["rule"] == "topk"
-        [[_, copied], _] = check(llm, repeating, wanted)
-    assert by_name(copied)["prompt-lookup"].accepted > 0
-
-
 def test_lookups_go_on_when_the_draft_is_killed(everything, repeating, wanted):
     seen, output = 0, None
     for chunk in everything.stream(repeating[1], GREEDY):

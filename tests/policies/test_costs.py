@@ -45,11 +45,11 @@ def test_with_nothing_measured_four_rows_are_free_and_twelve_more_cost_two_fifth
 
 def test_passes_that_get_slower_move_the_whole_curve_slowly():
     curve = CostCurve({4: 10.0, 16: 20.0})
-    curve.observe(1, 4, 1000.0)
+    curve.observe(4, 1, 1000.0)
     assert curve.seconds(1, 4) == pytest.approx(10.25), "one outlier moves it by a fortieth"
     for _ in range(200):
-        curve.observe(1, 4, 30.0)
-        curve.observe(1, 16, 60.0)
+        curve.observe(4, 1, 30.0)
+        curve.observe(16, 1, 60.0)
     assert curve.seconds(1, 4) == pytest.approx(30.0, rel=0.02)
     assert curve.seconds(1, 8) == pytest.approx(40.0, rel=0.02), "and what lies between"
 
@@ -58,8 +58,8 @@ def test_a_shape_that_was_measured_wrongly_is_put_right():
     """A start-up beside a busy neighbour may say that more rows cost twice what they do."""
     curve = CostCurve({4: 10.0, 8: 24.0})
     for _ in range(150):
-        curve.observe(1, 4, 10.0)
-        curve.observe(1, 8, 12.0)
+        curve.observe(4, 1, 10.0)
+        curve.observe(8, 1, 12.0)
     assert curve.seconds(1, 4) == pytest.approx(10.0, rel=0.03)
     assert curve.seconds(1, 8) == pytest.approx(12.0, rel=0.03)
 
@@ -68,15 +68,15 @@ def test_rows_that_were_slow_once_are_forgotten_when_no_pass_has_them_any_more()
     """Otherwise passes beside a busy neighbour ended speculation for good."""
     curve = CostCurve(MEASURED)
     for _ in range(100):
-        curve.observe(1, 4, 20.0)
-        curve.observe(1, 8, 60.0)
+        curve.observe(4, 1, 20.0)
+        curve.observe(8, 1, 60.0)
     slow = curve.seconds(1, 8) / curve.seconds(1, 4)
     assert slow == pytest.approx(3.0, rel=0.05)
     for _ in range(100):
-        curve.observe(1, 4, 10.0)
+        curve.observe(4, 1, 10.0)
     assert curve.seconds(1, 8) / curve.seconds(1, 4) > 0.9 * slow
     for _ in range(200):
-        curve.observe(1, 4, 10.0)
+        curve.observe(4, 1, 10.0)
     assert curve.seconds(1, 8) == pytest.approx(12.0, rel=0.05)
     assert curve.seconds(1, 16) == pytest.approx(20.0, rel=0.05)
 
@@ -85,10 +85,10 @@ def test_what_is_forgotten_does_not_move_what_passes_have():
     """Measured flat where passes show a slope: the knots before theirs must not lift them."""
     curve = CostCurve({12: 99.0, 16: 100.0, 32: 110.0})
     for _ in range(600):
-        curve.observe(1, 16, 100.0)
-        curve.observe(1, 32, 300.0)
+        curve.observe(16, 1, 100.0)
+        curve.observe(32, 1, 300.0)
     for _ in range(600):
-        curve.observe(1, 24, 200.0)
+        curve.observe(24, 1, 200.0)
     assert curve.seconds(1, 16) == pytest.approx(100.0, rel=0.05)
     assert curve.seconds(1, 32) == pytest.approx(300.0, rel=0.05)
     assert curve.seconds(1, 12) <= curve.seconds(1, 16)
@@ -97,7 +97,7 @@ def test_what_is_forgotten_does_not_move_what_passes_have():
 def test_more_rows_never_get_cheaper_than_fewer():
     curve = CostCurve(MEASURED)
     for _ in range(50):
-        curve.observe(1, 8, 1.0)
+        curve.observe(8, 1, 1.0)
     assert curve.seconds(1, 4) <= curve.seconds(1, 8) < curve.seconds(1, 16)
 
 
@@ -120,22 +120,10 @@ def test_rows_are_padded_whoever_counts_them_and_every_further_request_costs_som
     assert curve.of_rows(8, 3, cells=100) == pytest.approx(curve.of_rows(8, 3) + 300 * CELL_COST * 10.0)
 
 
-@pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize("multiple", [1, 4])
-def test_equal_widths_teach_what_their_rows_teach(together, multiple):
-    by_width, by_rows = (CostCurve(MEASURED, multiple, 48, together=together) for _ in range(2))
-    for requests, width, seconds in ((1, 5, 15.0), (2, 5, 20.0), (6, 2, 31.0)):
-        by_width.observe(requests, width, seconds, 512)
-        by_rows.observe_rows(by_rows.rows([width] * requests), requests, seconds, 512)
-    assert by_width.to_dict() == by_rows.to_dict()
-    assert by_width.passes == 3
-    assert by_width.of_rows(8, 2) == by_rows.of_rows(8, 2, cells=512)
-
-
 def test_what_is_attended_to_is_that_of_the_last_pass_unless_it_is_said():
     curve = CostCurve(MEASURED)
     assert curve.seconds(2, 4) == curve.seconds(2, 4, cells=0)
-    curve.observe(1, 4, 10.0, cells=1024)
+    curve.observe(4, 1, 10.0, cells=1024)
     assert curve.seconds(2, 4) == curve.seconds(2, 4, cells=1024) > curve.seconds(2, 4, cells=512)
 
 
@@ -163,7 +151,7 @@ def test_it_learns_a_machine_although_a_tenth_of_its_passes_take_ten_times_as_lo
     for _ in range(1500):
         requests, width, cells = shape = draws.choice(SHAPES)
         noise = draws.gauss(1, 0.05) * (10 if draws.random() < 0.1 else 1)
-        curve.observe(requests, width, true(*shape) * noise, cells)
+        curve.observe(curve.rows([width] * requests), requests, true(*shape) * noise, cells)
     for shape in SHAPES:
         assert curve.seconds(*shape) == pytest.approx(true(*shape), rel=0.4), shape
 
@@ -179,9 +167,10 @@ def test_no_pass_moves_anything_by_more_than_a_thirtieth_and_more_never_costs_le
     curve = CostCurve(MEASURED, rows_max=48)
     for (requests, width, cells), taken, times in before:
         for _ in range(times):
-            curve.observe(requests, width, taken, cells)
+            curve.observe(curve.rows([width] * requests), requests, taken, cells)
     earlier = foreseen(curve)
-    curve.observe(*last[:2], seconds, last[2])
+    requests, width, cells = last
+    curve.observe(curve.rows([width] * requests), requests, seconds, cells)
     later = foreseen(curve)
     for old, new in zip(earlier, later, strict=True):
         assert abs(new / old - 1) <= 1 / 30 + 1 / 100, "what is forgotten may add a hundredth"
@@ -203,8 +192,8 @@ def test_no_pass_moves_anything_by_more_than_a_thirtieth_and_more_never_costs_le
 
 def test_what_was_learned_goes_on_in_another_curve():
     first, second = (CostCurve(MEASURED, rows_max=48) for _ in range(2))
-    for shape in SHAPES:
-        first.observe(*shape[:2], 33.0, shape[2])
+    for requests, width, cells in SHAPES:
+        first.observe(first.rows([width] * requests), requests, 33.0, cells)
     second.resume(first.to_dict())
     assert foreseen(second) == foreseen(first)
     assert second.passes == first.passes == len(SHAPES)

@@ -144,7 +144,7 @@ def test_kinds_of_requests_take_turns_and_a_small_batch_meets_all_of_them():
 
 def test_a_drafter_hears_the_price_and_both_sides_learn_what_their_work_takes(monkeypatch):
     prices, seconds = [], []
-    lead, learn = Leads.least_reach, CostCurve.observe_rows
+    lead, learn = Leads.least_reach, CostCurve.observe
 
     def note_price(self, request, price, prospect):
         prices.append(price)
@@ -155,7 +155,7 @@ def test_a_drafter_hears_the_price_and_both_sides_learn_what_their_work_takes(mo
         learn(self, rows, requests, took, cells)
 
     monkeypatch.setattr(Leads, "least_reach", note_price)
-    monkeypatch.setattr(CostCurve, "observe_rows", note_seconds)
+    monkeypatch.setattr(CostCurve, "observe", note_seconds)
     of = loaded()
     run_batch(of, contender(of, JUDGED), 8)
     assert prices[0] == 0.0 < max(prices)

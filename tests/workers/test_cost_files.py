@@ -20,7 +20,7 @@ def place(tmp_path, monkeypatch):
 def made(passes=0, about=ABOUT):
     curve = CostCurve({4: 1.0, 8: 2.0})
     for _ in range(passes):
-        curve.observe(1, 4, 3.0)
+        curve.observe(4, 1, 3.0)
     return curve, CostFile(about, curve)
 
 
@@ -36,7 +36,7 @@ def test_a_curve_goes_on_in_the_next_life_and_in_no_other_ones(place):
     stranger, elsewhere = made(about=ABOUT | {"device": "cpu:1"})
     assert not elsewhere.read()
     assert stranger.seconds(1, 8) == 2.0
-    stranger.observe(1, 4, 3.0)
+    stranger.observe(4, 1, 3.0)
     elsewhere.write()
     path, other_path = sorted(place.iterdir(), key=lambda each: "cpu:1" in each.read_text())
     other_path.write_text(path.read_text())
@@ -51,7 +51,7 @@ def test_it_is_written_once_a_minute_when_there_is_news(place):
 
     def learn(count, now):
         for _ in range(count):
-            curve.observe(1, 4, 3.0)
+            curve.observe(4, 1, 3.0)
         file.write_if_due(now)
         found = list(place.glob("*"))
         return json.loads(found[0].read_text())["costs"]["passes"] if found else 0
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_said_and_replaced(place, text):
     assert not again.read()
     assert f"{path} are not used" in again.remark
     assert curve.seconds(1, 8) == 2.0
-    curve.observe(1, 4, 3.0)
+    curve.observe(4, 1, 3.0)
     again.write()
     assert made()[1].read()
 
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path
     monkeypatch.setenv("AMUSD_COST_FILES", str(tmp_path / "file"))
     curve, file = made(50)
     for _ in range(2):
-        curve.observe(1, 4, 3.0)
+        curve.observe(4, 1, 3.0)
         file.write()
     assert capsys.readouterr().err.count("set AMUSD_COST_FILES to a folder, or to off") == 1
 

@@ -6,7 +6,7 @@ Only one server has requests at a time; the others sleep. See benchmarks/README.
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -38,8 +38,14 @@ PROFILE_SEED: Final = 100_000
 """Added to the seed of the mix on which a table is profiled, so that no request of it is measured later."""
 
 
-def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
+def run_load(
+    settings: LoadSettings, progress: Progress, keep: Callable[[LoadResults], object]
+) -> LoadResults:
     """Run everything.
+
+    Args:
+        keep: called with the results after each repeat, so that whatever ends the benchmark costs no more
+            than the repeat that it falls in.
 
     Raises:
         InputError: settings that cannot be used together.
@@ -71,8 +77,10 @@ def run_load(settings: LoadSettings, progress: Progress) -> LoadResults:
         stack.enter_context(kept_on(other_cores(settings.target_devices, available())))
         experiment = _Experiment(settings, servers, mix, runner, results, progress)
         experiment.prepare()
-        experiment.measure()
-    results.seconds = time.monotonic() - started
+        for repeat in range(settings.repeats):
+            experiment.measure(repeat)
+            results.seconds = time.monotonic() - started
+            keep(results)
     return results
 
 
@@ -224,26 +232,26 @@ class _Experiment:
             raise InputError("--seconds", self._settings.seconds, remedy)
         return finished / seconds
 
-    def measure(self) -> None:
-        """Each repeat offers every rate to every contender and holds every number live, in rotated order."""
+    def measure(self, repeat: int) -> None:
+        """Offer every rate to every contender and hold every number live, in rotated order."""
         settings, results = self._settings, self._results
         keys = list(results.contenders)
         loads = len(results.rates) + len(settings.live)
-        self._progress.begin("measuring", settings.repeats * loads * len(keys))
+        if not repeat:
+            self._progress.begin("measuring", settings.repeats * loads * len(keys))
         order = random.Random(settings.seed).sample(keys, len(keys))
-        for repeat in range(settings.repeats):
-            said = f"repeat {repeat + 1} of {settings.repeats}"
-            for index in range(loads):
-                turn = (repeat * loads + index) % len(order)
-                for key in order[turn:] + order[:turn]:
-                    if index < len(results.rates):
-                        rate = results.rates[index]
-                        self._progress.step(f"{said}: {key} at {rate:g} requests/s")
-                        results.runs.append(self._run(key, rate, repeat))
-                    else:
-                        live = settings.live[index - len(results.rates)]
-                        self._progress.step(f"{said}: {key} with {live} live requests")
-                        results.held.append(self._hold(key, live, repeat))
+        said = f"repeat {repeat + 1} of {settings.repeats}"
+        for index in range(loads):
+            turn = (repeat * loads + index) % len(order)
+            for key in order[turn:] + order[:turn]:
+                if index < len(results.rates):
+                    rate = results.rates[index]
+                    self._progress.step(f"{said}: {key} at {rate:g} requests/s")
+                    results.runs.append(self._run(key, rate, repeat))
+                else:
+                    live = settings.live[index - len(results.rates)]
+                    self._progress.step(f"{said}: {key} with {live} live requests")
+                    results.held.append(self._hold(key, live, repeat))
 
     def _run(self, key: str, rate: float, repeat: int) -> Run:
         """One open loop."""

@@ -1,14 +1,13 @@
 """What one load benchmark runs, checked before anything is started."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from amusd.bench.settings import SEED_DEFAULT, choose_devices, option_name
-from amusd.config import EMBEDDED_MODEL, SPECULATIVE_TOKENS_MAX, EngineConfig, is_lookup
+from amusd.bench.common import DEFAULTS, CommonSettings, check_count, fill, option_name
+from amusd.config import EngineConfig, is_lookup
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError
-from amusd.params import SamplingParams
 from amusd.policies.table import read_table
 from amusd.simulation.arrivals import Arrivals
 
@@ -21,13 +20,8 @@ BATCH: Final = "transformers"
 NAMES: Final = (ALONE, FIXED, "sync", TABLE, "goodput", BATCH)
 TABLE_FILE: Final = "policy-table.json"
 
-_DEFAULTS: Final[dict[str, Any]] = {
-    "target": EMBEDDED_MODEL,
+_DEFAULTS: Final = DEFAULTS | {
     "draft": "demo-large",
-    "dtype": "auto",
-    "widen": 12288,
-    "temperatures": (0.0, 1.0),
-    "prompts_file": None,
     "num_prompts": 12,
     "max_tokens": 64,
     "contenders": (ALONE, FIXED, TABLE, "goodput", BATCH),
@@ -41,8 +35,6 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "live": (16,),
     "hold_seconds": 6.0,
     "policy_table": None,
-    "seed": SEED_DEFAULT,
-    "out": Path("bench-results"),
 }
 _QUICK: Final[dict[str, Any]] = {
     "widen": 4096,
@@ -55,65 +47,43 @@ _QUICK: Final[dict[str, Any]] = {
     "live": (4,),
     "hold_seconds": 1.5,
 }
-_COUNTS: Final = ("num_prompts", "max_tokens", "requests", "repeats", "max_requests")
 
 
-@dataclass(frozen=True, slots=True)
-class LoadSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSettings(CommonSettings):
     """One load benchmark.
 
+    Requests take turns at `temperatures`, the shortest answer has half of `max_tokens`, and of `contenders`
+    the target alone always takes part.
+
     Args:
-        target, draft, dtype, widen, max_requests: as `EngineConfig` takes them; one draft model.
-        temperatures: the requests take turns at them.
-        prompts_file: JSON Lines, None for the embedded prompts.
-        num_prompts: in the mix.
-        max_tokens: of the longest answer; the shortest has half as many.
-        contenders: names; the target alone always takes part.
-        ks: the fixed numbers of verified tokens that are tried.
+        draft, max_requests: as `EngineConfig` takes them.
         rates: requests per second, ascending; empty takes multiples of what the target alone can bear.
         requests: most of a run.
         arrivals: how they come.
         seconds: none arrives later, and twice as many after the first the run is ended.
-        repeats: how often each contender is measured at each rate.
         live: numbers of requests of the closed loops, ascending; none leaves them out.
         hold_seconds: of each closed loop, also of those of a profile.
         policy_table: file of the contender `table`; None profiles before anything is measured.
-        seed: of arrivals, mix and order.
-        out: folder of the results.
-        target_devices, draft_devices: where the models run.
 
     Raises:
         InputError: naming the option.
     """
 
-    target: str
     draft: str
-    dtype: str
-    widen: int
-    temperatures: tuple[float, ...]
-    prompts_file: Path | None
-    num_prompts: int
-    max_tokens: int
-    contenders: tuple[str, ...]
-    ks: tuple[int, ...]
+    max_requests: int
     rates: tuple[float, ...]
     requests: int
     arrivals: Arrivals
     seconds: float
-    repeats: int
-    max_requests: int
     live: tuple[int, ...]
     hold_seconds: float
     policy_table: Path | None
-    seed: int
-    out: Path
-    target_devices: DeviceSpec
-    draft_devices: DeviceSpec
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise InputError(option_name(name), getattr(self, name), "give a whole number of 1 or more")
+        CommonSettings.__post_init__(self)  # super() does not know a class with slots
+        for name in ("requests", "max_requests"):
+            check_count(name, getattr(self, name))
         for name in ("seconds", "hold_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(option_name(name), getattr(self, name), "give a number above 0")
@@ -127,8 +97,6 @@ class LoadSettings:
             raise InputError("--live", given, remedy)
         if self.policy_table is not None:
             read_table(self.policy_table)
-        for temperature in self.temperatures:
-            SamplingParams(temperature=temperature)
         if not all(0 < rate < float("inf") for rate in self.rates) or sorted(set(self.rates)) != list(
             self.rates
         ):
@@ -142,9 +110,6 @@ class LoadSettings:
             if name not in NAMES:
                 remedy = f"there is no such contender under load; choose from {', '.join(NAMES)}"
                 raise InputError("--contenders", name, remedy)
-        for k in self.ks:
-            if not 1 <= k <= SPECULATIVE_TOKENS_MAX:
-                raise InputError("--ks", k, f"give whole numbers from 1 to {SPECULATIVE_TOKENS_MAX}")
         if is_lookup(self.draft) or self.draft == "none":
             raise InputError("--draft", self.draft, "under load the draft is a model; name one")
         EngineConfig(
@@ -163,25 +128,7 @@ class LoadSettings:
     @property
     def batch_devices(self) -> tuple[DeviceSpec, ...]:
         """Where transformers runs: on the target's devices, and on all cores where both sides have cores."""
-        target, draft = self.target_devices, self.draft_devices
-        if target.kind == draft.kind == "cpu":
-            return target, DeviceSpec("cpu", tuple(sorted({*target.cores, *draft.cores})))
-        return (target,)
-
-    @property
-    def shares_gpu(self) -> bool:
-        """Whether both models run on one GPU."""
-        return bool(set(self.target_devices.parts) & set(self.draft_devices.parts))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values by name."""
-        plain: dict[str, Any] = {
-            name: value and str(value)
-            for name in ("prompts_file", "policy_table", "out")
-            for value in (getattr(self, name),)
-        }
-        devices = {name: str(getattr(self, name)) for name in ("target_devices", "draft_devices")}
-        return asdict(self) | plain | devices
+        return (self.target_devices, *filter(None, (self.all_devices,)))
 
 
 def read_load_settings(
@@ -198,17 +145,10 @@ def read_load_settings(
     """
     if drafts is not None and len(drafts) != 1:
         raise InputError("--draft", ", ".join(drafts), "under load there is one draft; name it once")
-    values = _DEFAULTS | (_QUICK if quick else {})
-    values |= {name: value for name, value in given.items() if value is not None}
+    defaults = _DEFAULTS | (_QUICK if quick else {})
+    values = fill(defaults, given, drafted=drafts is not None)
     if given.get("live") is None:
         values["live"] = tuple(live for live in values["live"] if live <= values["max_requests"])
     if drafts is not None:
         values["draft"] = drafts[0]
-    if values["target"] != EMBEDDED_MODEL:
-        if drafts is None:
-            remedy = f"name a small model with the tokenizer of {values['target']}"
-            raise InputError("--draft", "(not given)", remedy)
-        if given.get("widen") is None:
-            values["widen"] = 0
-    values |= choose_devices(values)
     return LoadSettings(**{field.name: values[field.name] for field in fields(LoadSettings)})

@@ -14,7 +14,7 @@ from amusd.serving.settings import read_settings
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
-    monkeypatch.setattr("amusd.bench.settings.available", lambda: Inventory((0, 1)))
+    monkeypatch.setattr("amusd.bench.common.available", lambda: Inventory((0, 1)))
 
 
 def test_quick_changes_defaults_and_nothing_that_was_given():
