@@ -37,10 +37,16 @@ class _Pace:
     step_seconds: list[float] = field(default_factory=list)
     lapsed: bool = False
 
-    def expected_seconds(self, empty: bool) -> float:
-        """From the last commit to a first node, or from a frame to the next."""
-        seen, default = (self.first_seconds, FIRST_SECONDS) if empty else (self.step_seconds, STEP_SECONDS)
-        return median(seen) if seen else default
+    def expected_seconds(self, empty: bool) -> float | None:
+        """From the last commit to a first node, or from a frame to the next; None before any was seen."""
+        seen = self.first_seconds if empty else self.step_seconds
+        return median(seen) if seen else None
+
+    def remember(self, empty: bool, seconds: float) -> None:
+        """It took so long."""
+        seen = self.first_seconds if empty else self.step_seconds
+        seen.append(seconds)
+        del seen[:-_INTERVALS]
 
 
 Widths = Callable[
@@ -62,6 +68,7 @@ class AdaptiveVerify:
         self._nodes_max = nodes_max
         self._choose = choose
         self._paces: dict[RequestId, _Pace] = {}
+        self._usual = _Pace(0.0)  # of the last requests together, for those that have seen nothing yet
         self._tokens = 1.0  # of a request in a pass
         self._price = 0.0
         self._asked: tuple[Mapping[RequestId, Sequence[float]], Mapping[RequestId, float]] = ({}, {})
@@ -106,7 +113,7 @@ class AdaptiveVerify:
                 continue
             looked_up = chain[count] if count < len(chain) else 0.0
             reach = ((1.0 if empty else chain[count - 1]) - looked_up) * prospect * NEXT_SHARE
-            expected = pace.expected_seconds(empty)
+            expected = self._expected_seconds(pace, empty)
             begun = pace.committed if empty else max((pace.committed, *pace.heard.values()))
             if reach / tokens <= (more_seconds + max(0.0, begun + expected - now)) / seconds:
                 continue
@@ -117,10 +124,19 @@ class AdaptiveVerify:
                 latest = max(latest, until)
         return latest
 
-    @staticmethod
-    def _overdue(pace: _Pace, empty: bool, waited: float) -> None:
+    def _expected_seconds(self, pace: _Pace, empty: bool) -> float:
+        for known in (pace, self._usual):
+            if (seconds := known.expected_seconds(empty)) is not None:
+                return seconds
+        return FIRST_SECONDS if empty else STEP_SECONDS
+
+    def _remember(self, pace: _Pace, empty: bool, seconds: float) -> None:
+        for known in (pace, self._usual):
+            known.remember(empty, seconds)
+
+    def _overdue(self, pace: _Pace, empty: bool, waited: float) -> None:
         pace.lapsed = True
-        _remember(pace.first_seconds if empty else pace.step_seconds, waited)
+        self._remember(pace, empty, waited)
 
     def widths(
         self,
@@ -141,9 +157,9 @@ class AdaptiveVerify:
             return
         pace.lapsed = False
         if pace.emptied is not None:
-            _remember(pace.first_seconds, now - pace.emptied)
+            self._remember(pace, True, now - pace.emptied)
         elif drafter in pace.heard:
-            _remember(pace.step_seconds, now - pace.heard[drafter])
+            self._remember(pace, False, now - pace.heard[drafter])
         pace.heard[drafter], pace.emptied = now, None
 
     def on_pass(
@@ -163,8 +179,3 @@ class AdaptiveVerify:
     def forget(self, request: RequestId) -> None:
         """A request is over."""
         self._paces.pop(request, None)
-
-
-def _remember(intervals: list[float], seconds: float) -> None:
-    intervals.append(seconds)
-    del intervals[:-_INTERVALS]

@@ -199,6 +199,8 @@ async def _start_draft(options: dict[str, Any], device: DeviceSpec, thread: Loop
         cost_file = CostFile(about | {"rows": policy.costs.to_dict()["rows"]}, policy.costs)
         cost_file.read()
         details.update(facts)
+        if cost_file.remark:
+            details["summary"] = "; ".join([details["summary"], cost_file.remark])
         return drafter, cost_file
 
     engine = DraftEngine(build, incarnation, policy, recorder, device.cores)

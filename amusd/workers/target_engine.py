@@ -72,6 +72,7 @@ class TargetEngine(Engine[TargetInput]):
         self._incarnations: dict[DrafterId, int] = {}
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
+        self._kept_waiting = False  # by a chunk of a prompt, whoever decodes
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._records = Records()
@@ -238,7 +239,7 @@ class TargetEngine(Engine[TargetInput]):
 
     def wait_seconds(self) -> float | None:
         """Not at all with a prompt to prefill or cells to give; else until the drafts' patience runs out."""
-        if self._prefilling or not self._room.settled:
+        if self._prefilling or self._pass_is_due or not self._room.settled:
             return 0.0
         if not self._decoding:
             return None
@@ -280,14 +281,24 @@ class TargetEngine(Engine[TargetInput]):
             self._choices.pop(request, None)
 
     def work(self) -> None:
-        """Prefill a chunk, or run a pass when it is time; then hand out what is newest."""
+        """Prefill a chunk, or run a pass when it is time; then hand out what is newest.
+
+        One or the other, so that a pass after a chunk verifies what drafters sent meanwhile.
+        """
         self._settle_room()
-        if self._prefilling:
+        if self._prefilling and not self._pass_is_due:
+            self._kept_waiting = bool(self._decoding)
             self._prefill()
-        if self._decoding and self._deadline() <= self.now():
+        elif self._decoding and (self._pass_is_due or self._deadline() <= self.now()):
+            self._kept_waiting = False
             self._pass()
         self._publish()
         self._look_up()
+
+    @property
+    def _pass_is_due(self) -> bool:
+        """Whether somebody decodes who was kept waiting: no two chunks go before one pass."""
+        return self._kept_waiting and bool(self._decoding)
 
     def _settle_room(self) -> None:
         """Cells for the next pass, the last in order going without; they go on from their logs later."""
@@ -299,6 +310,7 @@ class TargetEngine(Engine[TargetInput]):
             self._recorder.mark("set aside", request=request, length=self.endpoint.log(request).length)
         for request in admitted:
             self.verifier.take_cells(request)
+            self._policy.forget(request)  # its paces: drafts that came while it was aside were not awaited
             self._prefilling.append(request)
         if aside or admitted:
             self._prefilling.sort(key=self._room.place)

@@ -3,6 +3,7 @@
 import pytest
 
 from amusd import SamplingParams
+from amusd.policies.table import best_table
 from tests.engine.conftest import start_here
 
 SETTINGS = [
@@ -34,6 +35,22 @@ def test_the_schedule_of_a_chain_writes_the_same_bytes(held_out, wanted):
     with start_here("amusd", max_requests=2) as llm:
         for params, tokens in zip(SETTINGS, wanted, strict=True):
             assert [output.token_ids for output in llm.generate(held_out[:3], params)] == tokens
+
+
+@pytest.mark.parametrize("policy", ["fixed", "table"])
+def test_other_policies_write_the_same_bytes(held_out, wanted, policy, tmp_path):
+    options = {}
+    if policy == "table":  # two tokens of one request, none of more
+        options["policy_table"] = str(tmp_path / "table.json")
+        best_table({1: {0: 1.0, 2: 2.0}, 2: {0: 2.0, 2: 1.0}}, {}).write(tmp_path / "table.json")
+    with start_here("async", max_requests=3, policy=policy, **options) as llm:
+        for params, tokens in zip(SETTINGS, wanted, strict=True):
+            together = llm.generate(held_out[:3], params)
+            assert [output.token_ids for output in together] == tokens
+        [lone] = llm.generate(held_out[0], SETTINGS[0])
+        assert lone.token_ids == wanted[0][0]
+        depth = sum(map(bool, lone.metrics.depth_verified))
+        assert 0 < depth <= (2 if policy == "table" else 7)
 
 
 def test_eight_requests_at_once_get_the_bytes_that_each_gets_alone(alone, asynchronous, held_out):

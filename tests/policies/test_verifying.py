@@ -242,6 +242,17 @@ def test_a_further_node_is_awaited_while_it_is_likely_enough():
     assert deadline(policy, {1: [0.1]}, now=5.001) == 5.001
 
 
+def test_a_new_request_expects_what_others_showed():
+    policy = async_policy(seconds={4: 0.1, 8: 0.11})
+    deadline(policy, {1: []}, now=1.0)
+    policy.on_proposal(1, 1, 1.020)
+    policy.on_proposal(1, 1, 1.030)
+    policy.forget(1)
+    assert deadline(policy, {2: []}, now=2.0) == pytest.approx(2.0 + 2 * 0.020)
+    policy.on_proposal(2, 1, 2.001)
+    assert deadline(policy, {2: [0.9]}, now=2.001) == pytest.approx(2.001 + 2 * 0.010)
+
+
 def test_a_drafter_slower_than_the_target_is_not_waited_for():
     policy = async_policy()
     for round_ in range(10):

@@ -7,16 +7,19 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import amusd.models
+from amusd import Client
 from amusd.config import EngineConfig
 from amusd.prompts import PromptReader
 
 KEY = "secret"
+FREE_SECONDS_MAX = 20
 TEMPLATE = Path(__file__).parent / "template.jinja"
 CORES = sorted(os.sched_getaffinity(0))
 PROMPTS = Path(amusd.models.__file__).parent / "demo" / "prompts.jsonl"
@@ -64,3 +67,26 @@ def server():
     limits = ("--max-requests", "4", "--max-queue", "12", "--drain-seconds", "0", "--statistics-seconds", "1")
     with served(*draft, *limits, "--api-key", KEY, "--chat-template", str(TEMPLATE)) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def client(server):
+    """Of that server."""
+    with Client(server.grpc, token=KEY) as made:
+        yield made
+
+
+def held(client):
+    """What requests hold in the server and in both workers."""
+    info = client.info()
+    assert set(info["occupancy"]) == {"target", "draft 0"}
+    counts = {f"{name} {what}": n for name, found in info["occupancy"].items() for what, n in found.items()}
+    return counts | {"running": info["running"], "waiting": info["waiting"]}
+
+
+def wait_until_free(client):
+    """Fail unless all of that ends."""
+    until = time.monotonic() + FREE_SECONDS_MAX
+    while any(found := held(client).values()):
+        assert time.monotonic() < until, found
+        time.sleep(0.05)

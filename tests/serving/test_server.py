@@ -1,23 +1,13 @@
-"""A real server: OpenAI's own client, ours, and clients that leave."""
+"""A real server, asked by our own clients, and by some that leave."""
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
-import os
 import random
-import signal
-import ssl
 import time
 
 import grpc
 import httpx
-import openai
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from amusd import (
@@ -31,133 +21,12 @@ from amusd import (
     SamplingParams,
     UnavailableError,
 )
-from tests.serving.conftest import KEY, served
+from tests.serving.conftest import FREE_SECONDS_MAX, KEY, wait_until_free
 
 GREEDY = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
 LONG = SamplingParams(temperature=0, max_tokens=1500, ignore_eos=True)
-FREE_SECONDS_MAX = 20
 PASSES_MAX = 3
 ATTEMPTS_MAX = 5  # a pass takes milliseconds here, and so does whatever else the machine does
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with Client(server.grpc, token=KEY) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def official(server):
-    with openai.OpenAI(base_url=f"{server.http}/v1", api_key=KEY) as made:
-        yield made
-
-
-def held(client):
-    """What requests hold in the server and in both workers."""
-    info = client.info()
-    assert set(info["occupancy"]) == {"target", "draft 0"}
-    counts = {f"{name} {what}": n for name, found in info["occupancy"].items() for what, n in found.items()}
-    return counts | {"running": info["running"], "waiting": info["waiting"]}
-
-
-def wait_until_free(client):
-    until = time.monotonic() + FREE_SECONDS_MAX
-    while any(found := held(client).values()):
-        assert time.monotonic() < until, found
-        time.sleep(0.05)
-
-
-# -- the official client -------------------------------------------------------------------------
-
-
-def test_completions_of_the_official_client_are_the_target_s_own_text(official, client, held_out):
-    [alone] = client.generate(held_out[0], GREEDY, speculative=False)
-    answer = official.completions.create(
-        model="demo", prompt=held_out[0], max_tokens=40, temperature=0, extra_body={"ignore_eos": True}
-    )
-    assert answer.choices[0].text == alone.text
-    assert answer.choices[0].finish_reason == "length"
-    assert answer.usage.completion_tokens == 40
-    assert (alone.metrics.drafted, alone.metrics.drafters) == (0, ()), "looked-up nodes are drafts too"
-    assert answer.metrics["speculative_decoding"]["num_draft_tokens"] > 0
-
-
-def test_a_stream_of_the_official_client_adds_up_to_the_same_text(official, client, held_out):
-    params = SamplingParams(temperature=0.8, seed=5, max_tokens=40)
-    [alone] = client.generate(held_out[1], params, speculative=False)
-    stream = official.completions.create(
-        model="demo",
-        prompt=held_out[1],
-        max_tokens=40,
-        temperature=0.8,
-        seed=5,
-        stream=True,
-        stream_options={"include_usage": True},
-    )
-    *pieces, last = list(stream)
-    assert "".join(piece.choices[0].text for piece in pieces) == alone.text
-    assert pieces[-1].choices[0].finish_reason == alone.finish_reason
-    assert last.choices == []
-    assert last.usage.completion_tokens == len(alone.token_ids)
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_chat_of_the_official_client_goes_through_the_template(official, client, streamed):
-    messages = [{"role": "system", "content": "Write code."}, {"role": "user", "content": "def add(a, b):"}]
-    prompt = client.chat_prompt(messages)
-    [alone] = client.generate(prompt, GREEDY, speculative=False)
-    answer = official.chat.completions.create(
-        model="demo",
-        messages=messages,
-        max_completion_tokens=40,
-        temperature=0,
-        stream=streamed,
-        extra_body={"ignore_eos": True},
-    )
-    if streamed:
-        deltas = [piece.choices[0].delta for piece in answer]
-        assert deltas[0].role == "assistant"
-        text = "".join(delta.content or "" for delta in deltas)
-    else:
-        text = answer.choices[0].message.content
-        assert answer.usage.prompt_tokens == len(prompt)
-    assert text == alone.text
-
-
-def test_the_official_client_s_errors_are_the_kinds_that_its_users_catch(official, server):
-    assert [model.id for model in official.models.list()] == ["demo"]
-    assert official.models.retrieve("demo").id == "demo"
-    with pytest.raises(openai.NotFoundError):
-        official.completions.create(model="gpt-7", prompt="a")
-    with pytest.raises(openai.BadRequestError) as refused:
-        official.completions.create(model="demo", prompt="a", temperature=-1)
-    assert refused.value.param == "temperature"
-    with (
-        openai.OpenAI(base_url=f"{server.http}/v1", api_key="wrong") as stranger,
-        pytest.raises(openai.AuthenticationError),
-    ):
-        stranger.models.list()
-
-
-def test_a_timeout_of_the_official_client_ends_the_request_in_both_workers(official, client):
-    with pytest.raises(openai.APITimeoutError):
-        official.with_options(timeout=0.5, max_retries=0).completions.create(
-            model="demo", prompt="class A:", max_tokens=1500, extra_body={"ignore_eos": True}
-        )
-    wait_until_free(client)
-
-
-def test_a_stream_of_events_that_is_left_early_ends_in_both_workers(server, client):
-    body = {"prompt": "class A:", "max_tokens": 1500, "temperature": 0, "ignore_eos": True, "stream": True}
-    headers = {"authorization": f"Bearer {KEY}"}
-    with httpx.stream("POST", f"{server.http}/v1/completions", json=body, headers=headers) as response:
-        lines = response.iter_lines()  # kept: the stream ends with it
-        assert next(lines).startswith("data: ")
-        assert held(client)["target requests"] == 1
-    wait_until_free(client)
-
-
-# -- our own client ------------------------------------------------------------------------------
 
 
 def test_many_prompts_come_back_in_their_order_with_the_bytes_of_the_target_alone(client, held_out):
@@ -440,49 +309,3 @@ def test_health_is_told_over_grpc_too(server):
         for service in ("", "amusd.rpc.v1.Inference"):
             reply = stub.Check(health_pb2.HealthCheckRequest(service=service))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
-
-
-# -- the end -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Of this machine, signed by its own key; and the key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))])
-    authority = x509.BasicConstraints(ca=True, path_length=None)
-    signed = builder.add_extension(address, False).add_extension(authority, True).sign(key, hashes.SHA256())
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(signed.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return folder / "cert.pem", folder / "key.pem"
-
-
-def test_sigterm_lets_live_requests_finish_refuses_new_ones_and_leaves_nothing_with_tls_too(certificate):
-    cert, key = certificate
-    tls = ("--ssl-certfile", str(cert), "--ssl-keyfile", str(key))
-    trust = ssl.create_default_context(cafile=str(cert))
-    with (
-        served("--mode", "alone", "--max-requests", "2", *tls) as running,
-        Client(running.grpc, tls=cert) as client,
-        httpx.Client(base_url=running.http.replace("http:", "https:"), verify=trust) as web,
-    ):
-        pid = client.info()["workers"]["target"]["pid"]
-        params = SamplingParams(temperature=0, max_tokens=120, ignore_eos=True)
-        stream = client.stream("class A:", params)
-        assert next(stream).token_ids
-        with Client(running.grpc, retries=False) as plain, pytest.raises(UnavailableError):
-            plain.info()
-        running.process.send_signal(signal.SIGTERM)
-        while web.get("/health").status_code == 200:
-            pass
-        late = Client(running.grpc, tls=cert, retries=False)
-        with late, pytest.raises(UnavailableError, match="draining"):
-            late.generate("a")
-        assert list(stream)[-1].finished.finish_reason == "length"
-        assert running.process.wait(timeout=30) == 0
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)

@@ -242,6 +242,51 @@ def test_a_prompt_is_prefilled_in_short_chunks_beside_others_and_in_long_ones_al
     assert alone.run().tokens[2] == rig.tokens[2]
 
 
+def test_a_pass_after_a_chunk_verifies_what_was_drafted_meanwhile():
+    rig, link, done = Rig(policy=FixedVerify(NODES_MAX, 0, 0.0)), Link(), []
+    verify, prefill = rig.verifier.verify, rig.verifier.prefill
+
+    def watched_pass(chosen, *rest, **options):
+        done.append(len(chosen[1].nodes))
+        return verify(chosen, *rest, **options)
+
+    def watched_chunk(*given):
+        done.append("chunk")
+        return prefill(*given)
+
+    rig.verifier.verify, rig.verifier.prefill = watched_pass, watched_chunk
+    rig.engine._pace._stall_seconds = 0.0
+    rig.open(order(1, [7] * 8, 40, temperature=0.0))
+    rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
+    rig.turn()
+    rig.turn()
+    done.clear()
+    rig.open(order(2, random_tokens(100, seed=2), 1, temperature=0.0))
+    for node in range(1, 5):
+        rig.turn()
+        assert done == ["chunk"]
+        nodes = (Node(node, prefix_parent(rig.endpoint.log(1).length), 20 + node, 0.9),)
+        rig.engine.on_event(DrafterSaid(5, Propose(1, nodes), 0.0))  # it came while the chunk was read
+        rig.turn()
+        assert done == ["chunk", 1]
+        done.clear()
+
+
+def test_what_was_seen_of_drafts_before_a_request_was_set_aside_is_forgotten():
+    forgotten = Counter()
+
+    class Forgets(FixedVerify):
+        def forget(self, request):
+            forgotten[request] += 1
+
+    rig = Rig(SCANT, policy=Forgets(NODES_MAX, 0, 0.0))
+    rig.open(*crowd())
+    rig.run()
+    assert sum(rig.preemptions.values()) >= 3
+    for request, preemptions in rig.preemptions.items():
+        assert forgotten[request] >= 1 + preemptions + 1, "whenever it gets cells, and at its end"
+
+
 class Priced(FixedVerify):
     """Asks what the test says, and waits for nobody."""
 
@@ -280,6 +325,7 @@ def test_what_a_drafter_proposed_is_not_verified_once_it_broke_the_protocol():
     rig, link = Rig(), Link()
     rig.open(order(1, [7] * 8, 200))
     link.close = lambda reason=None: None
+    rig.turn()
     rig.turn()
     rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
     rig.turn()
