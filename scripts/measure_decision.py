@@ -4,9 +4,9 @@
 
 Runs an engine of its own with the target in this process, and so many requests at a time; for each number
 it prints medians over the passes that had them all and no prompt to read, in ms: the pass
-(`Verifier.verify`: the forward, sampling, the walk); the decision (`_choose`, `_deadline`, widths), all
-calls since the last pass together; its share of the pass; and the rest of the target's Python since then:
-events, commits, frames. Once by the clock and once by the processor time of the thread, which leaves out
+(`Verifier.verify`: the forward, sampling, the walk); the decision (who has cells, choices, widths, waits,
+weights, the price, and learning what the pass cost), all calls since the last pass together; its share of the
+pass; and the rest of the target's Python since then: events, commits, frames. Once by the clock and once by the processor time of the thread, which leaves out
 waiting for Python's lock: here the coordinator shares it, where the target has a process of its own only
 its gRPC server does. The machine has to be otherwise idle.
 """
@@ -27,8 +27,8 @@ from amusd.workers.cost_files import OFF, VARIABLE
 from amusd.workers.target_engine import TargetEngine
 
 DECISION, REST, VERIFY = "decision", "rest", "pass"
-DECISIONS = ("_choose", "_deadline")
-OTHERS = ("on_event", "_commit", "_publish", "_look_up", "_learn_costs")
+DECISIONS = ("_settle_room", "_choose", "_deadline", "_learn_costs")
+OTHERS = ("on_event", "_commit", "_publish", "_look_up")
 CLOCKS: dict[str, Callable[[], float]] = {"clock": time.perf_counter, "processor": time.thread_time}
 
 
@@ -76,8 +76,10 @@ def instrument(taken: Taken) -> None:
             setattr(engine, name, taken.wrap(DECISION, getattr(engine, name)))
         for name in OTHERS:
             setattr(engine, name, taken.wrap(REST, getattr(engine, name)))
-        policy, verifier = engine._policy, engine.verifier
+        policy, verifier, urgency = engine._policy, engine.verifier, engine._urgency
         policy.widths = taken.wrap(DECISION, policy.widths)  # type: ignore[method-assign]
+        policy.on_pass = taken.wrap(DECISION, policy.on_pass)  # type: ignore[method-assign]
+        urgency.weights = taken.wrap(DECISION, urgency.weights)  # type: ignore[method-assign]
         verifier.verify = taken.wrap(VERIFY, verifier.verify)  # type: ignore[method-assign]
 
     def counted_pass(engine: TargetEngine) -> None:

@@ -2,22 +2,26 @@
 
     python scripts/trace_mix_change.py --out mix-change.png
 
-One engine, the target in this process; in each phase `--live` requests are decoded at a time, all of one
-kind: `copy` repeats what its prompt holds (answers are no longer than that), `prose` is what the embedded
-pair knows least. Noted is every pass in which so many take part: drafted tokens that it verified, and
-accepted, per request. The picture shows both by the number of the pass, with means over `--window` passes.
-Printed is, for each change, after how many passes the mean width has settled: the first pass after it at
-which the mean over the window before it comes within two standard deviations of such means in the second
+One engine, the target in this process, which decodes `--live` requests at all times: as one ends the next in
+line begins. First all are of one kind, then those that begin are of another: `copy` repeats what its prompt
+holds (answers are no longer than that), `prose` is what the embedded pair knows least. Noted of every pass
+are drafted tokens that it verified, and accepted, per request. The picture shows both by the number of the
+pass, with means over `--window` passes, and a line where the first request of the next kind takes part; the
+JSON beside it has them apart for the requests of each phase.
+
+Printed is, for each phase, after how many passes with its requests their mean width has settled: the first
+at which the mean over the window before it comes within two standard deviations of such means in the second
 half of the phase (at least a tenth of a token is allowed). The window itself has to be filled first, so the
-least possible answer is its length.
+least possible answer is its length. The exit code is 1 where that took more than 50 passes.
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -26,38 +30,52 @@ from matplotlib.figure import Figure
 from amusd import LLM, SamplingParams
 from amusd.bench.charts import SKY, VERMILION, plain, save
 from amusd.bench.prompts import embedded_prompts
+from amusd.orders import Order
 from amusd.speculation.messages import RequestId
 from amusd.workers.cost_files import OFF, VARIABLE
 from amusd.workers.target_engine import TargetEngine
 
 TOLERANCE_MIN = 0.1  # drafted tokens
-KINDS = ("copy", "prose", "copy")
+PASSES_MAX = 50
+KINDS = ("copy", "prose", "copy")  # by phase
+SEEDS = 1000  # of a phase; the seed of a request tells which one it belongs to
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Drafted tokens per request of one pass."""
+    """Drafted tokens per request of one pass: of all, and of the requests of each phase that took part."""
 
+    requests: int
     verified: float
     accepted: float
+    verified_by_phase: Mapping[int, float]
 
 
-def note_passes(passes: list[Pass], live: int) -> None:
-    """Have every engine that is made from now on note its passes of so many requests."""
-    load = TargetEngine.load
+def note_passes(passes: list[Pass]) -> None:
+    """Have every engine that is made from now on note its passes."""
+    load, open_order = TargetEngine.load, TargetEngine._open
+    phase_of: dict[RequestId, int] = {}
+
+    def noting_open(engine: TargetEngine, order: Order) -> None:
+        phase_of[order.request] = order.seed // SEEDS
+        open_order(engine, order)
 
     def noting_load(engine: TargetEngine) -> None:
         load(engine)
         on_pass = engine._policy.on_pass
 
         def noted(verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float) -> None:
-            if len(verified) == live:
-                passes.append(Pass(fmean(verified.values()), fmean(accepted.values())))
+            widths: dict[int, list[int]] = {}
+            for request, width in verified.items():
+                widths.setdefault(phase_of[request], []).append(width)
+            by_phase = {phase: fmean(found) for phase, found in widths.items()}
+            passes.append(Pass(len(verified), fmean(verified.values()), fmean(accepted.values()), by_phase))
             on_pass(verified, accepted, end)
 
         engine._policy.on_pass = noted  # type: ignore[method-assign]
 
     TargetEngine.load = noting_load  # type: ignore[method-assign]
+    TargetEngine._open = noting_open  # type: ignore[method-assign]
 
 
 def window_means(values: Sequence[float], window: int) -> list[float]:
@@ -76,11 +94,10 @@ def settled_after(widths: Sequence[float], window: int) -> tuple[int, float] | N
     return first + window, level
 
 
-def draw(phases: Sequence[tuple[str, Sequence[Pass]]], window: int, title: str) -> Figure:
+def draw(passes: Sequence[Pass], starts: Sequence[int], window: int, title: str) -> Figure:
     """Verified and accepted by pass, with the moments of change."""
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     axis = figure.subplots()
-    passes = [each for _, phase in phases for each in phase]
     for values, colour, name in (
         ([each.verified for each in passes], VERMILION, "verified"),
         ([each.accepted for each in passes], SKY, "accepted"),
@@ -88,13 +105,11 @@ def draw(phases: Sequence[tuple[str, Sequence[Pass]]], window: int, title: str) 
         axis.plot(values, color=colour, linewidth=0.5, alpha=0.5)
         means = window_means(values, window)
         axis.plot(range(window - 1, len(values)), means, color=colour, linewidth=2, label=name)
-    start = 0
-    for kind, phase in phases:
+    for kind, start in zip(KINDS, starts, strict=True):
         axis.axvline(start, color="#999999", linewidth=0.8, linestyle="--")
         axis.annotate(
             kind, (start, 1), xycoords=("data", "axes fraction"), xytext=(4, -12), textcoords="offset points"
         )
-        start += len(phase)
     axis.set_xlabel(f"pass; thick: mean over {window}")
     axis.set_ylabel("drafted tokens per request")
     axis.set_ylim(bottom=0)
@@ -119,9 +134,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("mix-change.png"))
     arguments = parser.parse_args()
     os.environ.setdefault(VARIABLE, OFF)
-    passes: list[Pass] = []
-    note_passes(passes, arguments.live)
-    phases: list[tuple[str, list[Pass]]] = []
+    noted: list[Pass] = []
+    note_passes(noted)
+    texts, params = [], []
+    for phase, kind in enumerate(KINDS):
+        count = arguments.live * arguments.rounds
+        texts += islice(cycle(prompt.text for prompt in embedded_prompts() if prompt.kind == kind), count)
+        params += [
+            SamplingParams(
+                max_tokens=arguments.tokens,
+                seed=SEEDS * phase + index,
+                temperature=arguments.temperature,
+                ignore_eos=True,
+            )
+            for index in range(count)
+        ]
     with LLM(
         target="demo",
         draft=arguments.draft,
@@ -129,31 +156,28 @@ def main() -> int:
         launcher="inprocess",
         max_requests=arguments.live,
     ) as llm:
-        for number, kind in enumerate(KINDS):
-            texts = [prompt.text for prompt in embedded_prompts() if prompt.kind == kind]
-            params = [
-                SamplingParams(
-                    max_tokens=arguments.tokens,
-                    seed=1000 * number + index,
-                    temperature=arguments.temperature,
-                    ignore_eos=True,
-                )
-                for index in range(arguments.live * arguments.rounds)
-            ]
-            passes.clear()
-            llm.generate(list(islice(cycle(texts), len(params))), params)
-            phases.append((kind, list(passes)))
-    for number, (kind, phase) in enumerate(phases):
-        found = settled_after([each.verified for each in phase], arguments.window)
-        said = "too short to say: give more --tokens"
+        llm.generate(texts, params)
+    full = [index for index, each in enumerate(noted) if each.requests == arguments.live]
+    passes = noted[full[0] : full[-1] + 1]  # without the first that come and the last that go
+    starts = [
+        next(index for index, each in enumerate(passes) if phase in each.verified_by_phase)
+        for phase in range(len(KINDS))
+    ]
+    late = False
+    for phase, (start, end) in enumerate(pairwise((*starts, len(passes)))):
+        widths = [each.verified_by_phase[phase] for each in passes[start:end] if phase in each.verified_by_phase]
+        found = settled_after(widths, arguments.window)
+        said = "too short to say: give more --rounds"
         if found is not None:
             said = f"settled after {found[0]} passes at {found[1]:.2f} verified tokens per request"
-        accepted = fmean(each.accepted for each in phase) if phase else 0.0
-        print(f"phase {number + 1}, {kind}: {len(phase)} passes, {accepted:.2f} accepted; {said}")
+        late |= found is None or found[0] > PASSES_MAX
+        print(f"phase {phase + 1}, {KINDS[phase]}: {len(widths)} passes; {said}")
     title = f"demo widened to {arguments.widen}, draft {arguments.draft}, {arguments.live} live requests"
-    save(draw(phases, arguments.window, title), arguments.out)
-    print(f"written: {arguments.out}")
-    return 0
+    save(draw(passes, starts, arguments.window, title), arguments.out)
+    plain = {"title": title, "kinds": KINDS, "starts": starts, "passes": [asdict(each) for each in passes]}
+    arguments.out.with_suffix(".json").write_text(json.dumps(plain) + "\n", encoding="utf-8")
+    print(f"written: {arguments.out}, {arguments.out.with_suffix('.json')}")
+    return int(late)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The target of a simulation: the real endpoint and policy, a pass that only takes time.
 
-It does what `amusd.workers.target_engine` does, in the same order.
+It does what `amusd.workers.target_engine` does, in the same order, but for what it has not: prompts in parts,
+cells that run out, deadlines and lookups.
 """
 
 from collections.abc import Callable

@@ -76,16 +76,6 @@ class RequestStats:
     rank_hits: list[int] = field(default_factory=lambda: [0] * RANKS)
     credits: dict[int, Credit] = field(default_factory=dict)
 
-    @property
-    def acceptance_rate(self) -> float | None:
-        """Accepted / verified draft tokens; None before any was verified."""
-        return self.accepted / self.verified if self.verified else None
-
-    @property
-    def mean_acceptance_length(self) -> float | None:
-        """Tokens committed per pass, bonus included; None before the first pass."""
-        return self.committed / self.passes if self.passes else None
-
     def credit(self, source: int) -> Credit:
         """Return the counts of one drafter."""
         return self.credits.setdefault(source, Credit())

@@ -63,11 +63,6 @@ class Advance:
     dropped: tuple[TreeNode, ...]
     rolled_back: bool
 
-    @property
-    def foreseen(self) -> int:
-        """How many of the committed tokens the tree already held."""
-        return sum(node is not None for node in self.kept)
-
 
 class SpeculationTree:
     """Guesses beyond the end of one log.
