@@ -4,6 +4,7 @@ Names are those of vLLM and transformers where they have one. An unknown or cont
 `InputError` that names it.
 """
 
+import os
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -156,6 +157,7 @@ class EngineConfig(BaseModel):
     _remarks: tuple[str, ...] = PrivateAttr(())
 
     def __init__(self, **values: Any) -> None:
+        values = {name: _text(value) for name, value in values.items()}
         values |= {name: _unlisted(values[name]) for name in ("draft", "draft_devices") if name in values}
         try:
             super().__init__(**values)  # as given: what mode alone drops is checked too
@@ -270,10 +272,15 @@ def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else value
 
 
+def _text(value: Any) -> Any:
+    """A path as text, anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def _unlisted(value: Any) -> Any:
     """A list as a tuple, or as what is in it if that is one value."""
     if isinstance(value, list | tuple):
-        return value[0] if len(value) == 1 else tuple(value)
+        return _text(value[0]) if len(value) == 1 else tuple(map(_text, value))
     return value
 
 

@@ -1,5 +1,6 @@
 """Which engines a configuration makes, and which it refuses."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -138,6 +139,12 @@ def test_a_value_out_of_range_is_told_the_range(values: dict[str, Any], line: st
 def test_device_names_are_checked_at_once(field: str) -> None:
     with pytest.raises(DeviceError, match=f"^{field}: tpu:0: "):
         EngineConfig(**{field: "tpu:0"})
+
+
+def test_paths_may_be_paths() -> None:
+    config = EngineConfig(target=Path("big"), draft=[Path("small"), "ngram"])  # type: ignore[arg-type]
+    assert (config.target, config.draft) == ("big", ("small", "ngram"))
+    assert EngineConfig(target="big", draft=Path("small")).draft == "small"  # type: ignore[arg-type]
 
 
 def test_unknown_option_names_the_nearest_one() -> None:

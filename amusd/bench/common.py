@@ -1,7 +1,8 @@
 """What every benchmark is told: a pair of models and where they run, prompts, and where results go."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,6 +88,11 @@ class CommonSettings:
             name: str(value) if isinstance(value, Path | DeviceSpec) else value
             for name, value in values.items()
         }
+
+
+def is_ascending(values: Sequence[float]) -> bool:
+    """Whether the values ascend, none of them twice."""
+    return all(before < after for before, after in pairwise(values))
 
 
 def check_count(name: str, value: int) -> None:

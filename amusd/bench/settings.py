@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from amusd.bench.common import DEFAULTS, CommonSettings, fill
+from amusd.bench.common import DEFAULTS, CommonSettings, fill, is_ascending
 from amusd.config import EngineConfig, is_lookup
 from amusd.errors import InputError
 
@@ -58,7 +58,7 @@ class BenchSettings(CommonSettings):
 
     def __post_init__(self) -> None:
         CommonSettings.__post_init__(self)  # super() does not know a class with slots
-        if not self.temperatures or sorted(set(self.temperatures)) != list(self.temperatures):
+        if not self.temperatures or not is_ascending(self.temperatures):
             given = ",".join(f"{value:g}" for value in self.temperatures)
             raise InputError(
                 "--temperatures", given, "give different numbers in ascending order, such as 0,1"

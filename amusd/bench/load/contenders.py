@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from amusd.bench.load.settings import ALONE, BATCH, FIXED, TABLE, LoadSettings
+from amusd.config import EngineConfig
 from amusd.devices import DeviceSpec
 from amusd.policies.table import read_table
 
@@ -17,8 +18,8 @@ WAYS: Final = {
 TUNED: Final = (FIXED, "sync")
 """Those that are run with each number of drafted tokens; the others choose it, or draft none."""
 
-NODES_DEFAULT: Final = 7
-"""Drafted tokens that a pass of ours verifies at most, where nobody says otherwise (`EngineConfig`)."""
+NODES_DEFAULT: Final[int] = EngineConfig.model_fields["num_speculative_tokens"].default
+"""Drafted tokens that a pass of ours verifies at most, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from amusd.bench.common import DEFAULTS, CommonSettings, check_count, fill, option_name
+from amusd.bench.common import DEFAULTS, CommonSettings, check_count, fill, is_ascending, option_name
 from amusd.config import EngineConfig, is_lookup
 from amusd.devices import DeviceSpec
 from amusd.errors import InputError
@@ -87,9 +87,7 @@ class LoadSettings(CommonSettings):
         for name in ("seconds", "hold_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(option_name(name), getattr(self, name), "give a number above 0")
-        if not all(1 <= live <= self.max_requests for live in self.live) or sorted(set(self.live)) != list(
-            self.live
-        ):
+        if not all(1 <= live <= self.max_requests for live in self.live) or not is_ascending(self.live):
             given = ",".join(map(str, self.live))
             remedy = (
                 f"give different numbers from 1 to {self.max_requests} (--max-requests) in ascending order"
@@ -97,9 +95,7 @@ class LoadSettings(CommonSettings):
             raise InputError("--live", given, remedy)
         if self.policy_table is not None:
             read_table(self.policy_table)
-        if not all(0 < rate < float("inf") for rate in self.rates) or sorted(set(self.rates)) != list(
-            self.rates
-        ):
+        if not all(0 < rate < float("inf") for rate in self.rates) or not is_ascending(self.rates):
             given = ",".join(f"{rate:g}" for rate in self.rates)
             raise InputError(
                 "--rates", given, "give different numbers above 0 in ascending order, such as 0.5,2,8"
