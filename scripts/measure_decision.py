@@ -2,13 +2,13 @@
 
     python scripts/measure_decision.py --widen 12288 --draft demo-large
 
-Runs an engine of its own with the target in this process, and so many requests at a time; for each number
-it prints medians over the passes that had them all and no prompt to read, in ms: the pass
-(`Verifier.verify`: the forward, sampling, the walk); the decision (who has cells, choices, widths, waits,
-weights, the price, and learning what the pass cost), all calls since the last pass together; its share of the
-pass; and the rest of the target's Python since then: events, commits, frames. Once by the clock and once by the processor time of the thread, which leaves out
-waiting for Python's lock: here the coordinator shares it, where the target has a process of its own only
-its gRPC server does. The machine has to be otherwise idle.
+Runs an engine of its own with the target in this process, and so many requests at a time; for each number it
+prints medians over the passes that had them all and no prompt to read, in ms: the pass (`Verifier.verify`:
+the forward, sampling, the walk); the decision (who has cells, choices, widths, waits, weights, the price, and
+learning what the pass cost), all calls since the last pass together; its share of the pass; and the rest of
+the target's Python since then: events, commits, frames. Once by the clock and once by the processor time of
+the thread, which leaves out waiting for Python's lock: here the coordinator shares it, where the target has a
+process of its own only its gRPC server does. The machine has to be otherwise idle.
 """
 
 import argparse

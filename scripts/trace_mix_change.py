@@ -165,7 +165,8 @@ def main() -> int:
     ]
     late = False
     for phase, (start, end) in enumerate(pairwise((*starts, len(passes)))):
-        widths = [each.verified_by_phase[phase] for each in passes[start:end] if phase in each.verified_by_phase]
+        shown = (each.verified_by_phase for each in passes[start:end])
+        widths = [by_phase[phase] for by_phase in shown if phase in by_phase]
         found = settled_after(widths, arguments.window)
         said = "too short to say: give more --rounds"
         if found is not None:
