@@ -189,13 +189,13 @@ def test_termination_ends_a_script_as_it_wants_and_nothing_outlives_it(driver):
     assert "SIGTERM received" not in script.process.stderr.read()  # Ray's handler, which aborts after 3 s
 
 
-def test_nothing_outlives_a_script_whose_ray_has_gone(driver, eventually):
+def test_nothing_outlives_a_script_whose_ray_has_gone(driver):
     script = driver("ray", "exit-on-term")
     script.pids()
     daemons = [it for it in script.descendants() if it.name() in ("raylet", "gcs_server")]
     for daemon in daemons:  # as `timeout` does, whose signal reaches all of them
         daemon.terminate()
-    eventually(lambda: not {it.pid for it in daemons} & {it.pid for it in script.descendants()})
+    psutil.wait_procs(daemons, timeout=20)
     script.process.terminate()
     script.process.wait(timeout=40)  # Ray itself would look for its daemons for a minute
     assert script.descendants() == []
