@@ -38,7 +38,7 @@ from amusd.workers.target_engine import TargetEngine
 TOLERANCE_MIN = 0.1  # drafted tokens
 PASSES_MAX = 50
 KINDS = ("copy", "prose", "copy")  # by phase
-SEEDS = 1000  # of a phase; the seed of a request tells which one it belongs to
+SEEDS = 1_000_000  # of a phase; the seed of a request tells which one it belongs to
 
 
 @dataclass(frozen=True, slots=True)

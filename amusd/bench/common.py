@@ -62,6 +62,8 @@ class CommonSettings:
     def __post_init__(self) -> None:
         for name in _COUNTS:
             check_count(name, getattr(self, name))
+        if not self.temperatures:
+            raise InputError("--temperatures", "(none)", "give one at least, such as 0")
         for temperature in self.temperatures:
             SamplingParams(temperature=temperature)
         for k in self.ks or (0,):

@@ -58,7 +58,7 @@ class BenchSettings(CommonSettings):
 
     def __post_init__(self) -> None:
         CommonSettings.__post_init__(self)  # super() does not know a class with slots
-        if not self.temperatures or not is_ascending(self.temperatures):
+        if not is_ascending(self.temperatures):
             given = ",".join(f"{value:g}" for value in self.temperatures)
             raise InputError(
                 "--temperatures", given, "give different numbers in ascending order, such as 0,1"

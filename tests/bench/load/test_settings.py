@@ -78,6 +78,8 @@ def test_each_contender_s_options_are_those_of_a_server(tmp_path):
         ({"drafts": ("ngram",)}, "--draft: ngram"),
         ({"max_requests": 257}, "max_requests: 257"),
         ({"temperatures": (-1.0,)}, "temperature: -1.0"),
+        ({"temperatures": ()}, "--temperatures: (none)"),
+        ({"ks": ()}, "--ks: (none)"),
         ({"target": "big"}, "--draft: (not given)"),
     ],
 )
