@@ -28,18 +28,19 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 class _Bank:
     """One layer's cells on that layer's device."""
 
-    keys: Tensor  # [slots, cells, kv_heads, head_dim]
-    values: Tensor  # [slots, cells, kv_heads, head_dim]
+    keys: Tensor  # [slots, kv_heads, cells, head_dim]
+    values: Tensor  # [slots, kv_heads, cells, head_dim]
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         return self.keys, self.values
 
 
 class Cells(Cache):
-    """A `transformers.Cache` of cells, [slots, cells, kv_heads, head_dim] per layer, on the layer's device.
+    """A `transformers.Cache` of cells, [slots, kv_heads, cells, head_dim] per layer, on the layer's device.
 
-    A cell's heads lie together, so that all rows of a pass are written by one copy along one index. Layers
-    are discovered by their first `update`, so any head shape and any placement of layers works.
+    A head's cells lie together: attention reads them head by head, which takes two thirds to three quarters
+    of the time on a CPU whose caches do not hold them. All rows of a pass are written by one copy along one
+    index. Layers are discovered by their first `update`, so any head shape and any placement of layers works.
     Capacity grows by `reserve`; a long context takes no memory before it is used.
 
     Args:
@@ -56,10 +57,11 @@ class Cells(Cache):
         self.slots = 0
         self.cells = 0
         self._banks: dict[int, _Bank] = {}
-        self._pass: dict[torch.device, Tensor] = {}
         self._batch = range(0)
         self._attended = 0
-        self._rows: Indices = np.zeros(0, np.int64)  # among the cells of all slots
+        self._slot_of: Indices = np.zeros(0, np.int64)  # of each row of the pass
+        self._cell_of: Indices = np.zeros(0, np.int64)
+        self._places: dict[tuple[torch.device, int], Tensor] = {}  # of the rows' heads, by number of heads
 
     # -- what transformers asks for --------------------------------------------------------------
 
@@ -83,14 +85,18 @@ class Cells(Cache):
         bank = self._banks.get(layer)
         if bank is None:
             bank = self._banks[layer] = _Bank(self._zeros(keys), self._zeros(values))
-        index = self._pass.get(keys.device)
-        if index is None:
-            index = self._pass[keys.device] = torch.from_numpy(self._rows).to(keys.device)
-        slots, attended = slice(self._batch.start, self._batch.stop), self._attended
+        heads = keys.shape[-2]
+        places = self._places.get((keys.device, heads))
+        if places is None:
+            first = self._slot_of[:, None] * heads + np.arange(heads)  # [rows, heads]
+            found = first * (self.cells + SCRATCH_CELLS) + self._cell_of[:, None]
+            places = self._places[keys.device, heads] = torch.from_numpy(found.reshape(-1)).to(keys.device)
+        slots = slice(self._batch.start, self._batch.stop)
         views = []
         for cells, rows in ((bank.keys, keys), (bank.values, values)):
-            cells.view(-1, *cells.shape[2:]).index_copy_(0, index, rows.reshape(-1, *rows.shape[-2:]))
-            views.append(cells[slots, :attended].transpose(1, 2))
+            width = cells.shape[-1]
+            cells.view(-1, width).index_copy_(0, places, rows.reshape(-1, width))
+            views.append(cells[slots, :, : self._attended])
         return views[0], views[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -160,8 +166,8 @@ class Cells(Cache):
             attended: length of the attended prefix, in cells.
         """
         self._batch, self._attended = batch, attended
-        self._rows = slots * (self.cells + SCRATCH_CELLS) + cells
-        self._pass.clear()
+        self._slot_of, self._cell_of = slots, cells
+        self._places.clear()
 
     def move(self, slot: int, sources: list[int], destinations: list[int]) -> None:
         """Copy a few cells of one slot, all read before any is written."""
@@ -175,28 +181,29 @@ class Cells(Cache):
             read, write = index[device]
             for tensor in bank.tensors():
                 cells = tensor[slot]
-                cells.index_copy_(0, write, cells.index_select(0, read))
+                cells.index_copy_(1, write, cells.index_select(1, read))
 
     def copy_cells(self, source: int, destination: int, cells: range) -> None:
         """Copy some cells of one slot over those of another."""
         part = slice(cells.start, cells.stop)
         for bank in self._banks.values():
             for tensor in bank.tensors():
-                tensor[destination, part] = tensor[source, part]
+                tensor[destination, :, part] = tensor[source, :, part]
 
     def snapshot(self, slot: int, cells: range) -> list[tuple[Tensor, Tensor]]:
-        """Copies of some cells of one slot, per layer [cells, kv_heads, head_dim] keys and values."""
+        """Copies of some cells of one slot, per layer [kv_heads, cells, head_dim] keys and values."""
         part = slice(cells.start, cells.stop)
-        return [tuple(t[slot, part].clone() for t in bank.tensors()) for bank in self._banks.values()]  # type: ignore[misc]
+        return [tuple(t[slot, :, part].clone() for t in bank.tensors()) for bank in self._banks.values()]  # type: ignore[misc]
 
     def _zeros(self, like: Tensor) -> Tensor:
-        return like.new_zeros((self.slots, self.cells + SCRATCH_CELLS, *like.shape[-2:]))
+        heads, width = like.shape[-2:]
+        return like.new_zeros((self.slots, heads, self.cells + SCRATCH_CELLS, width))
 
     def _resized(self, old: Tensor) -> Tensor:
-        new = self._zeros(old)
+        new = self._zeros(old.transpose(1, 2))
         slots = min(old.shape[0], new.shape[0])
-        cells = min(old.shape[1], new.shape[1]) - SCRATCH_CELLS
-        new[:slots, :cells] = old[:slots, :cells]
+        cells = min(old.shape[2], new.shape[2]) - SCRATCH_CELLS
+        new[:slots, :, :cells] = old[:slots, :, :cells]
         return new
 
 

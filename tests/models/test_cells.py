@@ -13,6 +13,7 @@ from amusd.models.sizes import HEADROOM, cells_total
 from tests.models.families import loaded_model, random_tokens
 
 BLOCK = 4
+HEADS = torch.tensor([0.0, 0.5])
 
 
 @settings(max_examples=100, deadline=None)
@@ -35,18 +36,18 @@ def test_banks_stay_within_the_total_and_keep_what_open_slots_hold(data):
         assert full_cells(cells.slots, cells.cells) <= total
         slot = data.draw(st.integers(0, slots - 1))
         held = written.get(slot, 0)
-        if held < asked:  # the slot's next cell holds its slot and its place
+        if held < asked:  # the slot's next cell holds its slot, its place and the head
             cells.begin(range(slot, slot + 1), np.array([slot]), np.array([held]), asked)
-            value = torch.full((1, 1, 1, 2), float(100 * slot + held))
+            value = (100.0 * slot + held + HEADS[:, None]).expand(1, 2, 2)  # one row
             cells.write(value, -value, 0)
             written[slot] = held + 1
         for slot, held in written.items():
             [(keys, values)] = cells.snapshot(slot, range(held))
-            expected = torch.arange(held)[:, None, None].expand(held, 1, 2) + 100.0 * slot
+            expected = (100.0 * slot + torch.arange(held) + HEADS[:, None])[..., None].expand(2, held, 2)
             assert torch.equal(keys, expected), step
             assert torch.equal(values, -expected)
         if cells.layers_written:
-            assert cells.bytes_total == 2 * 2 * 4 * full_cells(cells.slots, cells.cells)
+            assert cells.bytes_total == 2 * 2 * 2 * 4 * full_cells(cells.slots, cells.cells)
 
 
 def test_cells_grow_by_more_than_asked_where_there_is_room():
