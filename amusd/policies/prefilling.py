@@ -2,14 +2,17 @@
 
 Laws:
 - With nobody decoding a chunk is as long as they get.
-- Otherwise it is the longest that is foreseen to take no more than the stall that was allowed, or the
-  shortest that there is. What is foreseen is what one took at the start-up, times what chunks of this size
-  took compared with that.
+- Otherwise the chunks between two passes are foreseen to take no more than the stall that was allowed, all
+  together, or are one, the shortest. Each is the longest that there is time for: prompts that wait are read
+  for as long as they may be, since a pass of many requests costs each of them less than one of few.
+- What is foreseen of a chunk is what one of its size took at the start-up, times what chunks of this size
+  took compared with that; the end of a prompt, of any size, lies between the two sizes next to it.
 - A single slow chunk, however slow, moves what is foreseen of its size by a third at most, and of the other
   sizes by a thirtieth: these learn, too, that the machine got slower or faster, and none is out of use for
   good. A size that was never seen learns from the others as if they were its own.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final
 
@@ -37,29 +40,44 @@ class PrefillPace:
         self._ratios = dict.fromkeys(CHUNKS, 1.0)
         self._seen: set[int] = set()
 
-    def rows(self, cells: int, *, decoding: bool) -> int:
-        """The rows of the next chunk.
+    def rows(self, left: int, cells: int, waited: float | None) -> int | None:
+        """The rows of the next chunk; None where a pass has to go first.
 
         Args:
-            cells: that it attends to.
-            decoding: whether anybody waits for it to end.
+            left: rows of the prompt that are to be read.
+            cells: that the chunk attends to.
+            waited: for how many seconds chunks have kept the next pass waiting; None: nobody waits for one.
         """
-        if not decoding:
-            return CHUNKS[-1]
-        short_enough = (rows for rows in CHUNKS if self.seconds(rows, cells) <= self._stall_seconds)
-        return max(short_enough, default=CHUNKS[0])
+        sizes = [*(rows for rows in CHUNKS if rows < left), min(left, CHUNKS[-1])]
+        if waited is None:
+            return sizes[-1]
+        rest = self._stall_seconds - waited
+        short_enough = (rows for rows in sizes if self.seconds(rows, cells) <= rest)
+        return max(short_enough, default=None if waited else sizes[0])
 
     def seconds(self, rows: int, cells: int) -> float:
         """How long a chunk is foreseen to take."""
-        return self._pass_seconds(rows, cells) * self._ratios[rows]
+        return sum(
+            share * self._pass_seconds(size, cells) * self._ratios[size] for size, share in _shares(rows)
+        )
 
     def observe(self, rows: int, cells: int, seconds: float) -> None:
-        """A chunk took so long; one of another size, the end of a prompt, teaches nothing."""
-        if rows not in self._ratios:
+        """A chunk took so long; one of fewer rows than any size teaches nothing."""
+        if rows < CHUNKS[0]:
             return
-        self._seen.add(rows)
-        seen = seconds / self._pass_seconds(rows, cells)
-        for other, ratio in self._ratios.items():
-            step = _STEP if other == rows or other not in self._seen else _STEP_OTHERS
+        shares = dict(_shares(rows))
+        self._seen.update(shares)
+        seen = seconds / sum(share * self._pass_seconds(size, cells) for size, share in shares.items())
+        for size, ratio in self._ratios.items():
+            own = shares.get(size, 0.0 if size in self._seen else 1.0)
             surprise = min(max(seen / ratio, 1 / _FACTOR_MAX), _FACTOR_MAX) - 1.0
-            self._ratios[other] = ratio * (1.0 + step * surprise)
+            self._ratios[size] = ratio * (1.0 + max(own * _STEP, _STEP_OTHERS) * surprise)
+
+
+def _shares(rows: int) -> list[tuple[int, float]]:
+    """Between which sizes so many rows lie, at most the largest of them, and how near to each."""
+    right = bisect_left(CHUNKS, rows)
+    if not right or CHUNKS[right] == rows:
+        return [(CHUNKS[right], 1.0)]
+    share = (rows - CHUNKS[right - 1]) / (CHUNKS[right] - CHUNKS[right - 1])
+    return [(CHUNKS[right - 1], 1.0 - share), (CHUNKS[right], share)]

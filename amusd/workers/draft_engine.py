@@ -16,7 +16,7 @@ from amusd.orders import Order
 from amusd.policies.calibration import Forecasts
 from amusd.policies.drafting import DraftPolicy, lead
 from amusd.policies.leading import Leads
-from amusd.policies.prefilling import PrefillPace
+from amusd.policies.prefilling import CHUNKS, PrefillPace
 from amusd.policies.urgency import Urgency
 from amusd.rpc.v1 import common_pb2, draft_pb2
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
@@ -305,7 +305,8 @@ class DraftEngine(Engine[DraftInput]):
         if not (self._clients.room(request) and self._clients.depth_max(request)):
             self._clients.unread.remove(request)
             return
-        rows = self._pace.rows(0, decoding=bool(self._clients.requests()))
+        rows = self._pace.rows(CHUNKS[-1], 0, 0.0 if self._clients.requests() else None)
+        assert rows is not None, "no step was kept waiting before"
         started_ns, started = self._recorder.now_ns(), self.now()
         left = self.drafter.read(request, rows)
         if left:

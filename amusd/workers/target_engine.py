@@ -72,7 +72,7 @@ class TargetEngine(Engine[TargetInput]):
         self._incarnations: dict[DrafterId, int] = {}
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
-        self._kept_waiting = False  # by a chunk of a prompt, whoever decodes
+        self._waited = 0.0  # seconds since the last pass that chunks of prompts took from whoever decodes
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._records = Records()
@@ -239,7 +239,7 @@ class TargetEngine(Engine[TargetInput]):
 
     def wait_seconds(self) -> float | None:
         """Not at all with a prompt to prefill or cells to give; else until the drafts' patience runs out."""
-        if self._prefilling or self._pass_is_due or not self._room.settled:
+        if self._prefilling or self._waited or not self._room.settled:
             return 0.0
         if not self._decoding:
             return None
@@ -286,19 +286,24 @@ class TargetEngine(Engine[TargetInput]):
         One or the other, so that a pass after a chunk verifies what drafters sent meanwhile.
         """
         self._settle_room()
-        if self._prefilling and not self._pass_is_due:
-            self._kept_waiting = bool(self._decoding)
-            self._prefill()
-        elif self._decoding and (self._pass_is_due or self._deadline() <= self.now()):
-            self._kept_waiting = False
+        if (rows := self._chunk()) is not None:
+            self._prefill(rows)
+        elif self._decoding and (self._waited or self._deadline() <= self.now()):
+            self._waited = 0.0
             self._pass()
         self._publish()
         self._look_up()
 
-    @property
-    def _pass_is_due(self) -> bool:
-        """Whether somebody decodes who was kept waiting: no two chunks go before one pass."""
-        return self._kept_waiting and bool(self._decoding)
+    def _chunk(self) -> int | None:
+        """How many rows of the next prompt are read now; None where a pass goes first, or there is none."""
+        if not self._decoding:
+            self._waited = 0.0
+        if not self._prefilling:
+            return None
+        left = self.verifier.unwritten(self._prefilling[0])
+        return self._pace.rows(
+            len(left), self.verifier.attended(left.start), self._waited if self._decoding else None
+        )
 
     def _settle_room(self) -> None:
         """Cells for the next pass, the last in order going without; they go on from their logs later."""
@@ -323,14 +328,15 @@ class TargetEngine(Engine[TargetInput]):
             self._choose_anew(request)
         self._unguessed.clear()
 
-    def _prefill(self) -> None:
+    def _prefill(self, rows: int) -> None:
         request = self._prefilling[0]
-        left = self.verifier.unwritten(request)
-        cells = self.verifier.attended(left.start)
-        rows = min(self._pace.rows(cells, decoding=bool(self._decoding)), len(left))
+        cells = self.verifier.attended(self.verifier.unwritten(request).start)
         started_ns, started = self._recorder.now_ns(), self.now()
         self._logprobs.add_prompt(request, *self.verifier.prefill(request, rows))
-        self._pace.observe(rows, cells, self.now() - started)
+        seconds = self.now() - started
+        self._pace.observe(rows, cells, seconds)
+        if self._decoding:
+            self._waited += seconds
         self._recorder.record("prefill", started_ns, request=request, rows=rows)
         self._lookups.read(request, self.endpoint.log(request).tokens)
         if not self.verifier.unwritten(request):

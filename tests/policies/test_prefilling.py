@@ -1,6 +1,8 @@
 """Chunks of a prompt are as long as the stall allows, by what they took before."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amusd.models import selfcheck
 from amusd.policies.prefilling import CHUNKS, PrefillPace
@@ -15,7 +17,7 @@ def learned(truth, stall=0.05, turns=60, cells=512):
     """A pace, and the chunks that it took while prompts came and others were decoded."""
     pace, taken = PrefillPace(stall, costs), []
     for _ in range(turns):
-        rows = pace.rows(cells, decoding=True)
+        rows = pace.rows(1000, cells, 0.0)
         pace.observe(rows, cells, truth(rows, cells))
         taken.append(rows)
     return pace, taken
@@ -28,7 +30,7 @@ def test_the_chunks_are_those_that_the_self_check_tries():
 
 def test_nobody_waits_so_chunks_are_long():
     pace, _ = learned(lambda rows, cells: 10.0)
-    assert pace.rows(512, decoding=False) == CHUNKS[-1]
+    assert pace.rows(1000, 512, None) == CHUNKS[-1]
 
 
 @pytest.mark.parametrize("slowness", [0.1, 0.5, 1.0, 3.0])
@@ -58,13 +60,48 @@ def test_a_single_slow_chunk_changes_little_and_a_slow_machine_everything():
     for rows in CHUNKS:
         assert 1.0 <= pace.seconds(rows, 512) / before[rows] <= (1.331 if rows == taken[-1] else 1.034)
     for _ in range(200):
-        rows = pace.rows(512, decoding=True)
+        rows = pace.rows(1000, 512, 0.0)
         pace.observe(rows, 512, 10 * costs(rows, 512))
-    assert pace.rows(512, decoding=True) == CHUNKS[0]
+    assert pace.rows(1000, 512, 0.0) == CHUNKS[0]
     assert pace.seconds(100, 512) == pytest.approx(10 * costs(100, 512), rel=0.1)
 
 
-def test_the_end_of_a_prompt_teaches_nothing():
+@given(st.floats(0.0, 0.3), st.lists(st.integers(0, 600), min_size=1, max_size=9), st.floats(0.3, 3.0))
+def test_the_chunks_between_two_passes_stay_within_the_stall_or_are_one(stall, prompts, slowness):
+    pace, waited, since = PrefillPace(stall, lambda rows, cells: slowness * costs(rows, cells)), 0.0, []
+    for prompt in prompts:
+        left = prompt
+        while left:
+            rows = pace.rows(left, 512, waited)
+            if rows is None:
+                assert since, "a pass has to go first only where a chunk went before"
+                assert waited + pace.seconds(min(left, CHUNKS[0]), 512) > stall, "there was time for more"
+                waited, since = 0.0, []
+                continue
+            since.append(rows)
+            waited += pace.seconds(rows, 512)
+            assert waited <= stall or since == [min(left, CHUNKS[0])]
+            assert 0 < rows <= left and rows <= CHUNKS[-1]
+            left -= rows
+
+
+def test_a_prompt_of_which_nothing_is_left_to_read_waits_for_nobody():
+    pace = PrefillPace(0.05, costs)
+    assert pace.rows(0, 512, 0.0) == pace.rows(0, 512, None) == 0
+
+
+def test_the_end_of_a_prompt_is_read_at_once_where_there_is_time():
+    pace = PrefillPace(1.1 * costs(147, 512), costs)
+    assert pace.rows(147, 512, 0.0) == 147
+    assert pace.rows(256, 512, 0.0) == 100
+
+
+def test_the_end_of_a_prompt_teaches_the_sizes_next_to_it():
     pace = PrefillPace(0.05, costs)
     pace.observe(3, 512, 100.0)
-    assert pace.seconds(24, 512) == costs(24, 512)
+    assert pace.seconds(24, 512) == pytest.approx(costs(24, 512))
+    for rows in CHUNKS:
+        pace.observe(rows, 512, costs(rows, 512))
+    for _ in range(200):
+        pace.observe(150, 512, 3 * costs(150, 512))
+    assert pace.seconds(150, 512) == pytest.approx(3 * costs(150, 512), rel=0.05)

@@ -236,10 +236,27 @@ def test_a_prompt_is_prefilled_in_short_chunks_beside_others_and_in_long_ones_al
     rig.run()
     assert [(request, rows) for request, rows, _ in taken] == [(2, 24)] * 4 + [(2, 3)]
     lengths = [length for _, _, length in taken]
-    assert lengths == sorted(set(lengths)), "a pass goes between any two chunks"
+    assert lengths == sorted(set(lengths)), "a pass goes between any two chunks that take longer than that"
     alone = Rig()
     alone.open(order(2, random_tokens(100, seed=2), 40, temperature=0.0))
     assert alone.run().tokens[2] == rig.tokens[2]
+
+
+@pytest.mark.parametrize(("stall", "passes_between"), [(0.0, 1), (1000.0, 0)])
+def test_prompts_are_read_one_after_the_other_for_as_long_as_a_pass_may_wait(stall, passes_between):
+    rig, done = Rig(), []
+    verify, prefill = rig.verifier.verify, rig.verifier.prefill
+    rig.verifier.verify = lambda *given, **options: done.append("pass") or verify(*given, **options)
+    rig.verifier.prefill = lambda request, rows: done.append(request) or prefill(request, rows)
+    rig.engine._pace._stall_seconds = stall
+    rig.open(order(1, [7] * 8, 40, temperature=0.0))
+    rig.turn()
+    rig.open(*(order(request, [7] * 20, 4, temperature=0.0) for request in (2, 3)))
+    done.clear()
+    rig.run()
+    first, second = done.index(2), done.index(3)
+    assert done[first:second].count("pass") == passes_between
+    assert done[second + 1] == "pass", "who was kept waiting comes next"
 
 
 def test_a_pass_after_a_chunk_verifies_what_was_drafted_meanwhile():
