@@ -1,14 +1,18 @@
-"""How long a pass takes by its number of rows, measured once when a model is ready."""
+"""How long a pass takes by its number of rows and by its widest request, measured once when a model is ready."""
 
 import time
 from typing import Final
 
-from amusd.models.runner import Rows, Runner
+from amusd.models.runner import Rows, Runner, round_up
 
 REPEATS: Final = 3  # the fastest counts: whatever disturbs a pass makes it slower
 EACH_MAX: Final = 12  # kernels take rows in groups: a row more costs nothing, or a group
 FOURS_MAX: Final = 32  # every fourth; the first of many rows cost more than the last, so no line is right
 ATTENDED_CELLS: Final = 128  # or as many as the context has
+
+WIDTH_REQUESTS: Final = 8  # of a pass that shows what the widest request costs the others; or all slots
+WIDTH_REPEATS: Final = 5
+WIDEST: Final = 8
 
 
 def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
@@ -37,13 +41,47 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
     seconds = {}
     for width in sorted(widths):
         cells = range(first, first + min(width, context - first))
-        rows = Rows(
-            slot, [0] * len(cells), cells, cells, range(first), [cells[: i + 1] for i in range(len(cells))]
-        )
-        taken = []
-        for _ in range(REPEATS):
-            started = time.perf_counter()
-            bench.forward([rows])[0][:, 0].max().item()  # waits for a GPU, too
-            taken.append(time.perf_counter() - started)
-        seconds[width] = min(taken)
+        seconds[width] = min(_time(bench, [_chain(slot, cells)]) for _ in range(REPEATS))
     return seconds
+
+
+def time_width(runner: Runner) -> float:
+    """Measure what attention takes for rows that a request does not have, but the widest beside it has.
+
+    Two passes of as many rows are compared: in one they are spread evenly, in the other one request has eight.
+
+    Returns:
+        seconds for each such row, request but one, and cell that is attended to; 0 where nothing was seen.
+    """
+    requests, context = min(runner.slots_max, WIDTH_REQUESTS), min(runner.context, ATTENDED_CELLS)
+    widest = min(WIDEST, context)
+    if requests < 2:
+        return 0.0
+    bench = Runner(runner.loaded, slots=requests, context=context, block=runner.block)
+    for _ in range(requests):
+        bench.open()
+    uneven = [widest] + [1] * (requests - 1)
+    more, rest = divmod(sum(uneven), requests)
+    even = [more + (index < rest) for index in range(requests)]
+    taken: dict[int, list[float]] = {}
+    for _ in range(WIDTH_REPEATS):
+        for widths in (even, uneven):
+            groups = [_chain(slot, range(context - width, context)) for slot, width in enumerate(widths)]
+            taken.setdefault(max(widths), []).append(_time(bench, groups))
+    narrow = max(even)
+    longer = min(taken[widest]) - min(taken[narrow])
+    attended = round_up(context, bench.block)
+    return max(0.0, longer / ((requests - 1) * attended * (widest - narrow)))
+
+
+def _chain(slot: int, cells: range) -> Rows:
+    """Rows one after the other, which see all cells before them."""
+    paths = [cells[: row + 1] for row in range(len(cells))]
+    return Rows(slot, [0] * len(cells), cells, cells, range(cells.start), paths)
+
+
+def _time(runner: Runner, groups: list[Rows]) -> float:
+    """Seconds of one pass."""
+    started = time.perf_counter()
+    runner.forward(groups)[0][:, 0].max().item()  # waits for a GPU, too
+    return time.perf_counter() - started

@@ -97,9 +97,8 @@ class AdaptiveVerify:
         widths = self.widths(reaches)
         tokens = sum(1.0 + sum(chain[: widths[request]]) for request, chain in reaches.items())
         taken = [1 + width for width in widths.values()]
-        requests, rows = len(taken), self.costs.rows(taken)
-        seconds = self.costs.of_rows(rows, requests)
-        more_seconds = self.costs.of_rows(self.costs.rows(taken, more=1), requests) - seconds
+        seconds = self.costs.of_widths(taken)
+        more_seconds = self.costs.of_widths(taken, more=1) - seconds
         latest = now
         for request, chain in reaches.items():
             pace = self._paces.setdefault(request, _Pace(now))
@@ -166,10 +165,10 @@ class AdaptiveVerify:
         self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], end: float
     ) -> None:
         """From now on nodes are waited for again."""
-        requests, rows = len(verified), self.costs.rows([1 + count for count in verified.values()])
+        requests, widths = len(verified), [1 + count for count in verified.values()]
         self._tokens += _TOKENS_STEP * (1.0 + sum(accepted.values()) / requests - self._tokens)
         if self._choose is goodput_widths:
-            self._price = price(self._tokens * requests, rows, requests, self.costs)
+            self._price = price(self._tokens * requests, widths, self.costs)
         for request in verified:
             pace = self._paces.get(request)
             if pace is not None:

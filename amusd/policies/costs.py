@@ -1,8 +1,9 @@
 """What a pass costs: measured when the model is loaded, learned from every pass since.
 
-    seconds(N, B, L) = rows(N) + (B - 1) x per_request + B x L x per_cell
+    seconds(N, B, L, W) = rows(N) + (B - 1) x per_request + B x L x per_cell + (B - 1) x L x (W - 1) x per_wide
 
-for B requests that have N rows together, on a line through knots, and attend to L cells each.
+for B requests that have N rows together, on a line through knots, and attend to L cells each. W are the rows
+of the widest of them: attention is done with as many rows for each. Of one request that is in rows().
 
 Laws:
 - Between knots the cost of rows is interpolated, beyond the last one its slope goes on; it never falls with
@@ -48,6 +49,7 @@ class Learned:
         seconds: what passes of so many rows take, of one request and without what they attend to.
         per_request: of every request but the first.
         per_cell: of every cell that a request attends to.
+        per_wide: of every such cell, for every row but one that the widest request has.
         passes: that it was learned from.
     """
 
@@ -55,6 +57,7 @@ class Learned:
     seconds: list[float]
     per_request: float
     per_cell: float
+    per_wide: float
     passes: int = 0
 
     @classmethod
@@ -66,7 +69,8 @@ class Learned:
         """
         try:
             found = cls(**values)
-            numbers = [*found.rows, *found.seconds, found.per_request, found.per_cell, found.passes]
+            others = [found.per_request, found.per_cell, found.per_wide, found.passes]
+            numbers = [*found.rows, *found.seconds, *others]
             usable = all(isinstance(number, int | float) and isfinite(number) for number in numbers)
         except TypeError as error:
             raise ValueError(str(error)) from None
@@ -77,7 +81,7 @@ class Learned:
             and found.rows[0] > 0
             and found.seconds == sorted(found.seconds)
             and found.seconds[0] > 0
-            and min(found.per_request, found.per_cell, found.passes) >= 0
+            and min(others) >= 0
         ):
             raise ValueError("these are no costs of passes")
         return found
@@ -90,6 +94,7 @@ class _Parts:
     knots: Sequence[tuple[int, float]]  # index and factor
     requests: float
     cells: float
+    wide: float
 
 
 class CostCurve:
@@ -99,7 +104,9 @@ class CostCurve:
         seconds: measured, by number of rows, of one request.
         rows_multiple: rows are padded to a multiple of this.
         rows_max: of all requests together; up to here there are knots at doubles of the last measured.
-        together: products take as many rows as there are; otherwise each request is padded to the widest.
+        together: products take as many rows as there are; otherwise each request is padded to the widest, in
+            attention too, and W does not count besides.
+        per_wide: seconds, measured (see above).
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class CostCurve:
         rows_max: int = 0,
         *,
         together: bool = False,
+        per_wide: float = 0.0,
     ) -> None:
         if not seconds:
             seconds = {4: 1.0, 16: 1.0 + 12 * ROW_COST}
@@ -117,7 +125,7 @@ class CostCurve:
         rows = sorted(seconds)
         least = seconds[rows[0]]
         known = list(accumulate((seconds[each] for each in rows), max))
-        self._learned = Learned(rows, known, REQUEST_COST * least, CELL_COST * least)
+        self._learned = Learned(rows, known, REQUEST_COST * least, CELL_COST * least, per_wide)
         self._cells = 0
         while rows[-1] < rows_max:
             more = 2 * rows[-1]
@@ -128,16 +136,25 @@ class CostCurve:
 
     def seconds(self, requests: int, width: int, cells: int | None = None) -> float:
         """The expected duration of a pass in which each request has `width` rows (see `of_rows`)."""
-        return self.of_rows(self.rows([width] * requests), requests, cells)
+        return self.of_rows(self.rows([width] * requests), requests, cells, width)
 
-    def of_rows(self, rows: int, requests: int, cells: int | None = None) -> float:
+    def of_rows(self, rows: int, requests: int, cells: int | None = None, widest: int = 1) -> float:
         """The expected duration of a pass.
 
         Args:
             rows: of all requests together, padded or not.
             cells: that each request attends to; None: as many as in the last pass.
+            widest: rows of the request that has most.
         """
-        return self._seconds(self._parts(rows, requests, self._cells if cells is None else cells))
+        return self._seconds(self._parts(rows, requests, self._cells if cells is None else cells, widest))
+
+    def of_widths(self, widths: Collection[int], more: int = 0) -> float:
+        """That of a pass of such widths, in which one that is not the widest has `more` rows."""
+        return self.of_rows(self.rows(widths, more), len(widths), widest=max(widths))
+
+    def of_wider(self, requests: int) -> float:
+        """What it adds where the widest request has a row more, besides that row."""
+        return self._parts(0, requests, self._cells, 2).wide * self._learned.per_wide
 
     def padded(self, rows: int) -> int:
         """The rows that are really taken."""
@@ -149,14 +166,14 @@ class CostCurve:
             return self.padded(sum(widths) + more)
         return len(widths) * self.padded(max(widths) + more)
 
-    def observe(self, rows: int, requests: int, seconds: float, cells: int = 0) -> None:
+    def observe(self, rows: int, requests: int, seconds: float, cells: int = 0, widest: int = 1) -> None:
         """A pass took so long; the other arguments as of `of_rows`.
 
         All parameters are scaled together, and each besides by the root of its share u of what was foreseen,
         such that this shape moves by `_STEP` of the surprise; no parameter changes its sign. The root, and
         not u itself, because small parts would take thousands of passes to become large ones.
         """
-        learned, parts = self._learned, self._parts(rows, requests, cells)
+        learned, parts = self._learned, self._parts(rows, requests, cells, widest)
         foreseen = self._seconds(parts)
         surprise = max(-_SURPRISE_MAX, min(_SURPRISE_MAX, seconds / foreseen - 1.0))
         own = [0.0] * len(learned.rows)
@@ -164,12 +181,14 @@ class CostCurve:
             own[index] = max(0.0, factor) * learned.seconds[index] / foreseen
         for_requests = parts.requests * learned.per_request / foreseen
         for_cells = parts.cells * learned.per_cell / foreseen
-        gain = _STEP * surprise / (1.0 + sum(u**1.5 for u in (*own, for_requests, for_cells)))
+        for_wide = parts.wide * learned.per_wide / foreseen
+        gain = _STEP * surprise / (1.0 + sum(u**1.5 for u in (*own, for_requests, for_cells, for_wide)))
         scales = (1.0 + gain * (1.0 + u**0.5) for u in own)
         learned.seconds = list(accumulate(map(mul, learned.seconds, scales), max))
         self._forget({index: factor for index, factor in parts.knots if factor > 0})
         learned.per_request *= 1.0 + gain * (1.0 + for_requests**0.5)
         learned.per_cell *= 1.0 + gain * (1.0 + for_cells**0.5)
+        learned.per_wide *= 1.0 + gain * (1.0 + for_wide**0.5)
         learned.passes += 1
         self._cells = cells
 
@@ -218,13 +237,15 @@ class CostCurve:
                 relaxed.append(min(most, seconds * max(1 - _FORGOTTEN_MAX, min(1 + _FORGOTTEN_MAX, change))))
         self._learned.seconds = list(accumulate(reversed(relaxed), max))
 
-    def _parts(self, rows: int, requests: int, cells: int) -> _Parts:
-        return _Parts(self._knots(self.padded(rows)), requests - 1, requests * cells)
+    def _parts(self, rows: int, requests: int, cells: int, widest: int) -> _Parts:
+        wide = (requests - 1) * cells * (widest - 1) if self.together else 0
+        return _Parts(self._knots(self.padded(rows)), requests - 1, requests * cells, wide)
 
     def _seconds(self, parts: _Parts) -> float:
         learned = self._learned
         rows = sum(factor * learned.seconds[index] for index, factor in parts.knots)
-        return rows + parts.requests * learned.per_request + parts.cells * learned.per_cell
+        attention = parts.cells * learned.per_cell + parts.wide * learned.per_wide
+        return rows + parts.requests * learned.per_request + attention
 
     def _knots(self, rows: int) -> Sequence[tuple[int, float]]:
         """Between which knots so many rows lie, and how near to each."""

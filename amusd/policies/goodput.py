@@ -1,12 +1,13 @@
 """`goodput`: as many drafted nodes as make the most committed tokens per second, of whichever request.
 
 A pass over requests i that verifies n_i nodes of each commits 1 + (reach_i1 + ... + reach_in) tokens of each,
-for reaches add up to an expectation, and costs T(rows). What is chosen is
+for reaches add up to an expectation, and costs T(rows, widest). What is chosen is
 
-    max over n of  sum_i w_i (1 + sum_{j <= n_i} reach_ij) / T(sum_i (1 + n_i))
+    max over n of  sum_i w_i (1 + sum_{j <= n_i} reach_ij) / T(sum_i (1 + n_i), 1 + max_i n_i)
 
 with weights w_i of 1, more for a request that is late. Reaches never grow along a choice, so the best n nodes
-are the n of highest reach, and only their number is to be found: from none on, at every load.
+of those that are not beyond a width are the n of highest reach, and only their number and that width are to be
+found: from none on, at every load.
 
 Goodput is SmartSpec's measure (arXiv 2406.14066). Here it is decided node by node, by each one's own
 calibrated reach; and drafts are not counted in T, for they were made meanwhile, on another device.
@@ -16,7 +17,8 @@ Laws:
 - Without acceptance, no node is taken that costs anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 
 from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import RequestId
@@ -44,31 +46,38 @@ def goodput_widths(
         ),
     )
     requests, multiple = len(reaches), costs.rows_multiple
-    tokens = sum(worth.get(request, 1.0) for request in reaches)
-    best_rate, best = 0.0, 0
+    least = sum(worth.get(request, 1.0) for request in reaches)
     free = -requests % multiple  # nodes for rows that are padding otherwise
-    for count, (minus, _, _) in enumerate([(0.0, 0, 0), *ranked]):
-        tokens -= minus
-        if count == len(ranked) or count % multiple == free:
-            rate = tokens / costs.of_rows(requests + count, requests)
-            if rate > best_rate:
-                best_rate, best = rate, count
+    of_count = cache(lambda count: costs.of_rows(requests + count, requests))
+    wider, longest = costs.of_wider(requests), max(map(len, reaches.values()), default=0)
+    best_rate, best = 0.0, ranked[:0]
+    for width in range(longest + 1) if wider else (longest,):
+        allowed = ranked if width == longest else [node for node in ranked if node[1] < width]
+        tokens = least
+        for count, (minus, _, _) in enumerate([(0.0, 0, 0), *allowed]):
+            tokens -= minus
+            if count == len(allowed) or count % multiple == free:
+                rate = tokens / (of_count(count) + width * wider)
+                if rate > best_rate:
+                    best_rate, best = rate, allowed[:count]
     widths = dict.fromkeys(reaches, 0)
-    for _, _, request in ranked[:best]:
+    for _, _, request in best:
         widths[request] += 1
     return widths
 
 
-def price(tokens: float, rows: int, requests: int, costs: CostCurve) -> float:
-    """The reach from which on a further node pays for its row.
+def price(tokens: float, widths: Collection[int], costs: CostCurve) -> float:
+    """The reach from which on a further node pays for its row, where it makes no request the widest.
 
     Args:
         tokens: expected of the pass as it is.
-        rows, requests: of the pass as it is.
+        widths: of the pass as it is, in rows.
     """
-    multiple = costs.rows_multiple
-    seconds = costs.of_rows(rows, requests)
-    return tokens * (costs.of_rows(rows + multiple, requests) - seconds) / (multiple * seconds)
+    multiple, requests, widest = costs.rows_multiple, len(widths), max(widths)
+    rows = costs.rows(widths)
+    seconds = costs.of_rows(rows, requests, widest=widest)
+    more = costs.of_rows(rows + multiple, requests, widest=widest)
+    return tokens * (more - seconds) / (multiple * seconds)
 
 
 def _one_width(

@@ -43,6 +43,7 @@ def _known_costs(curve: Curve, rows: int, requests: int) -> costs.CostCurve:
             "seconds": seconds,
             "per_request": 0.0,
             "per_cell": (curve.ms(1, 1) - curve.ms(1)) / MS_PER_SECOND,
+            "per_wide": 0.0,
             "passes": 0,
         }
     )

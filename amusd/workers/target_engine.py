@@ -378,11 +378,11 @@ class TargetEngine(Engine[TargetInput]):
         self._policy.on_pass(verified, accepted, ended)
         for request in chosen.keys() - self._decoding:
             self._policy.forget(request)  # what the pass that ended it taught
-        rows = self.verifier.costs.rows([1 + count for count in verified.values()])
-        self._learn_costs(rows, len(chosen), ended - started, attended)
+        self._learn_costs([1 + count for count in verified.values()], ended - started, attended)
 
-    def _learn_costs(self, rows: int, requests: int, seconds: float, attended: int) -> None:
-        self.verifier.costs.observe(rows, requests, seconds, attended)
+    def _learn_costs(self, widths: list[int], seconds: float, attended: int) -> None:
+        costs = self.verifier.costs
+        costs.observe(costs.rows(widths), len(widths), seconds, attended, max(widths))
         if self.verifier.cost_file is not None:
             self.verifier.cost_file.write_if_due(self.now())
 

@@ -16,7 +16,7 @@ from amusd.models.runner import CPU_BLOCK_CELLS, round_up
 from amusd.models.selfcheck import SelfCheck, self_check
 from amusd.models.sizes import available_bytes, cells_total
 from amusd.models.target_cells import TargetCells
-from amusd.models.timing import time_passes
+from amusd.models.timing import time_passes, time_width
 from amusd.orders import Order
 from amusd.params import ProcessorsOf
 from amusd.policies.choices import BRANCHES_MAX, Choice
@@ -392,6 +392,7 @@ def load_verifier(options: dict[str, Any], device: DeviceSpec) -> Verifier:
         loaded.rows_multiple,
         rows_max * options["max_requests"],
         together=together,
+        per_wide=time_width(runner) if together and options["mode"] != "alone" else 0.0,
     )
     cost_file = CostFile(
         {

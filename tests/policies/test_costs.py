@@ -120,6 +120,29 @@ def test_rows_are_padded_whoever_counts_them_and_every_further_request_costs_som
     assert curve.of_rows(8, 3, cells=100) == pytest.approx(curve.of_rows(8, 3) + 300 * CELL_COST * 10.0)
 
 
+def test_the_widest_costs_all_others_where_rows_lie_together():
+    together, padded = (CostCurve(MEASURED, together=each, per_wide=0.01) for each in (True, False))
+    for curve, wider in ((together, 0.01 * 2 * 100), (padded, 0.0)):
+        narrow = curve.of_rows(8, 3, cells=100)
+        assert curve.of_rows(8, 3, cells=100, widest=4) == pytest.approx(narrow + 3 * wider)
+        assert curve.of_rows(8, 1, cells=100, widest=8) == curve.of_rows(8, 1, cells=100)
+        curve.observe(8, 3, narrow, cells=100)
+        assert curve.of_wider(3) == pytest.approx(wider)
+        assert curve.of_wider(1) == 0
+    assert together.of_widths([1, 2, 5], more=4) == together.of_rows(12, 3, widest=5)
+
+
+@pytest.mark.parametrize("known", [0.002, 0.01, 0.05])
+def test_what_the_widest_costs_is_learned(known):
+    curve = CostCurve({4: 10.0, 64: 70.0}, together=True, per_wide=known)
+    true, draws = CostCurve({4: 10.0, 64: 70.0}, together=True, per_wide=0.01), Random(1)
+    for _ in range(1000):
+        requests, widest = draws.randint(2, 8), draws.randint(1, 8)
+        shape = requests - 1 + widest, requests
+        curve.observe(*shape, true.of_rows(*shape, 100, widest) * draws.gauss(1, 0.05), 100, widest)
+    assert curve.of_wider(8) == pytest.approx(7 * 100 * 0.01, rel=0.3)
+
+
 def test_what_is_attended_to_is_that_of_the_last_pass_unless_it_is_said():
     curve = CostCurve(MEASURED)
     assert curve.seconds(2, 4) == curve.seconds(2, 4, cells=0)
@@ -162,15 +185,18 @@ def test_it_learns_a_machine_although_a_tenth_of_its_passes_take_ten_times_as_lo
     ),
     last=st.sampled_from(SHAPES),
     seconds=st.floats(1e-3, 1e6),
+    together=st.booleans(),
 )
-def test_no_pass_moves_anything_by_more_than_a_thirtieth_and_more_never_costs_less(before, last, seconds):
-    curve = CostCurve(MEASURED, rows_max=48)
+def test_no_pass_moves_anything_by_more_than_a_thirtieth_and_more_never_costs_less(
+    before, last, seconds, together
+):
+    curve = CostCurve(MEASURED, rows_max=48, together=together, per_wide=1e-4)
     for (requests, width, cells), taken, times in before:
         for _ in range(times):
-            curve.observe(curve.rows([width] * requests), requests, taken, cells)
+            curve.observe(curve.rows([width] * requests), requests, taken, cells, width)
     earlier = foreseen(curve)
     requests, width, cells = last
-    curve.observe(curve.rows([width] * requests), requests, seconds, cells)
+    curve.observe(curve.rows([width] * requests), requests, seconds, cells, width)
     later = foreseen(curve)
     for old, new in zip(earlier, later, strict=True):
         assert abs(new / old - 1) <= 1 / 30 + 1 / 100, "what is forgotten may add a hundredth"
@@ -211,6 +237,7 @@ def test_what_was_learned_goes_on_in_another_curve():
         {"seconds": ["1", "2", "3"]},
         {"seconds": 3},
         {"per_cell": -1.0},
+        {"per_wide": -1.0},
         {"passes": None},
         {"colour": "red"},
     ],

@@ -44,13 +44,27 @@ def convex(slopes=3):
 def rate(widths, reaches, costs, weights):
     """What a pass of these widths commits in a second, by weight."""
     tokens = sum(weights.get(each, 1.0) * (1 + sum(reaches[each][:width])) for each, width in widths.items())
-    return tokens / costs.of_rows(costs.rows([1 + width for width in widths.values()]), len(widths))
+    return tokens / costs.of_widths([1 + width for width in widths.values()])
 
 
 @given(chains(), curves(), weights_of)
 def test_no_other_widths_commit_more_and_nobody_is_left_out(reaches, costs, weights):
     chosen = goodput_widths(reaches, costs, weights)
     assert chosen.keys() == reaches.keys(), "each has its own row in every pass"
+    others = product(*(range(len(chain) + 1) for chain in reaches.values()))
+    best = max(rate(dict(zip(reaches, widths, strict=True)), reaches, costs, weights) for widths in others)
+    assert rate(chosen, reaches, costs, weights) >= best * (1 - 1e-9)
+
+
+@given(chains(requests_min=2), curves(together=(True,)), weights_of, st.floats(0, 2))
+def test_nor_do_they_where_the_widest_costs_the_others(reaches, costs, weights, wider):
+    """What one row more of the widest adds, as a pass of 100 cells would have it."""
+    costs.resume(costs.to_dict() | {"per_wide": wider / 100 / (len(reaches) - 1), "per_cell": 0.0})
+    costs.observe(
+        costs.rows([1] * len(reaches)), len(reaches), costs.of_rows(len(reaches), len(reaches)), 100
+    )
+    assert costs.of_wider(len(reaches)) == pytest.approx(wider)
+    chosen = goodput_widths(reaches, costs, weights)
     others = product(*(range(len(chain) + 1) for chain in reaches.values()))
     best = max(rate(dict(zip(reaches, widths, strict=True)), reaches, costs, weights) for widths in others)
     assert rate(chosen, reaches, costs, weights) >= best * (1 - 1e-9)
@@ -69,9 +83,9 @@ def test_where_every_row_costs_the_same_nobody_gets_more_when_another_comes(reac
     after = goodput_widths(reaches | {9: sorted(another, reverse=True)}, costs)
     assert all(after[request] <= before[request] for request in reaches)
     prices = [
-        price(rate(widths, chosen, costs, {}) * costs.of_rows(rows, len(widths)), rows, len(widths), costs)
+        price(rate(widths, chosen, costs, {}) * costs.of_widths(rows), rows, costs)
         for widths, chosen in ((before, reaches), (after, reaches | {9: sorted(another, reverse=True)}))
-        for rows in [costs.rows([1 + width for width in widths.values()])]
+        for rows in [[1 + width for width in widths.values()]]
     ]
     assert prices[1] > prices[0]
 
@@ -89,9 +103,9 @@ def test_where_rows_never_get_cheaper_who_counts_for_more_gets_no_less_and_the_o
 def test_what_was_left_does_not_reach_the_price_and_what_was_taken_does(reaches, any_costs, even_costs):
     for costs in (any_costs, even_costs):
         widths = goodput_widths(reaches, costs)
-        rows, requests = sum(1 + width for width in widths.values()), len(widths)
-        tokens = rate(widths, reaches, costs, {}) * costs.of_rows(rows, requests)
-        asked, multiple = price(tokens, rows, requests, costs), costs.rows_multiple
+        rows = [1 + width for width in widths.values()]
+        tokens = rate(widths, reaches, costs, {}) * costs.of_widths(rows)
+        asked, multiple = price(tokens, rows, costs), costs.rows_multiple
         left = sorted((reach for each, chain in reaches.items() for reach in chain[widths[each] :]))
         assert sum(left[-multiple:]) <= multiple * asked * (1 + 1e-9), "so many rows more do not pay"
     taken = [reach for each, chain in reaches.items() for reach in chain[: widths[each]]]
@@ -99,5 +113,5 @@ def test_what_was_left_does_not_reach_the_price_and_what_was_taken_does(reaches,
 
 
 def test_where_rows_cost_nothing_the_price_is_nothing():
-    assert price(5.0, 8, 2, CostCurve({4: 1.0, 64: 1.0}, together=True)) == 0
-    assert price(3.0, 5, 1, CostCurve({4: 10.0, 8: 12.0, 12: 16.0})) == pytest.approx(3 * 4 / (4 * 12))
+    assert price(5.0, [4, 4], CostCurve({4: 1.0, 64: 1.0}, together=True)) == 0
+    assert price(3.0, [5], CostCurve({4: 10.0, 8: 12.0, 12: 16.0})) == pytest.approx(3 * 4 / (4 * 12))
