@@ -87,9 +87,9 @@ def instrument(taken: Taken) -> None:
         run_pass(engine)
         taken.end_pass(requests)
 
-    def noted_prefill(engine: TargetEngine) -> None:
+    def noted_prefill(engine: TargetEngine, rows: int) -> None:
         taken.read_prompt = True
-        prefill(engine)
+        prefill(engine, rows)
 
     TargetEngine.load = timed_load  # type: ignore[method-assign]
     TargetEngine._pass = counted_pass  # type: ignore[method-assign]

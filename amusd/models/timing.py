@@ -1,4 +1,4 @@
-"""How long a pass takes by its number of rows and by its widest request, measured once when a model is ready."""
+"""How long a pass takes, by its rows and by its widest request, measured once when a model is ready."""
 
 import time
 from typing import Final
@@ -48,27 +48,27 @@ def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
 def time_width(runner: Runner) -> float:
     """Measure what attention takes for rows that a request does not have, but the widest beside it has.
 
-    Two passes of as many rows are compared: in one they are spread evenly, in the other one request has eight.
+    Two passes of as many rows are compared: in one all have as many, in the other one request has eight.
 
     Returns:
         seconds for each such row, request but one, and cell that is attended to; 0 where nothing was seen.
     """
     requests, context = min(runner.slots_max, WIDTH_REQUESTS), min(runner.context, ATTENDED_CELLS)
     widest = min(WIDEST, context)
-    if requests < 2:
+    uneven = [widest] + [1] * (requests - 1)
+    each, rest = divmod(sum(uneven), requests)
+    even = [each + (index < rest) for index in range(requests)]
+    narrow = max(even)
+    if widest == narrow:
         return 0.0
     bench = Runner(runner.loaded, slots=requests, context=context, block=runner.block)
     for _ in range(requests):
         bench.open()
-    uneven = [widest] + [1] * (requests - 1)
-    more, rest = divmod(sum(uneven), requests)
-    even = [more + (index < rest) for index in range(requests)]
     taken: dict[int, list[float]] = {}
     for _ in range(WIDTH_REPEATS):
         for widths in (even, uneven):
             groups = [_chain(slot, range(context - width, context)) for slot, width in enumerate(widths)]
             taken.setdefault(max(widths), []).append(_time(bench, groups))
-    narrow = max(even)
     longer = min(taken[widest]) - min(taken[narrow])
     attended = round_up(context, bench.block)
     return max(0.0, longer / ((requests - 1) * attended * (widest - narrow)))

@@ -1,6 +1,7 @@
 """What a pass costs: measured when the model is loaded, learned from every pass since.
 
-    seconds(N, B, L, W) = rows(N) + (B - 1) x per_request + B x L x per_cell + (B - 1) x L x (W - 1) x per_wide
+    seconds(N, B, L, W) =
+        rows(N) + (B - 1) x per_request + B x L x per_cell + (B - 1) x L x (W - 1) x per_wide
 
 for B requests that have N rows together, on a line through knots, and attend to L cells each. W are the rows
 of the widest of them: attention is done with as many rows for each. Of one request that is in rows().

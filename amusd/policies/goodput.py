@@ -6,7 +6,7 @@ for reaches add up to an expectation, and costs T(rows, widest). What is chosen 
     max over n of  sum_i w_i (1 + sum_{j <= n_i} reach_ij) / T(sum_i (1 + n_i), 1 + max_i n_i)
 
 with weights w_i of 1, more for a request that is late. Reaches never grow along a choice, so the best n nodes
-of those that are not beyond a width are the n of highest reach, and only their number and that width are to be
+of those that are within a width are the n of highest reach, and only their number and that width are to be
 found: from none on, at every load.
 
 Goodput is SmartSpec's measure (arXiv 2406.14066). Here it is decided node by node, by each one's own

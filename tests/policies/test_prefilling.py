@@ -59,6 +59,7 @@ def test_a_single_slow_chunk_changes_little_and_a_slow_machine_everything():
     pace.observe(taken[-1], 512, 100.0)
     for rows in CHUNKS:
         assert 1.0 <= pace.seconds(rows, 512) / before[rows] <= (1.331 if rows == taken[-1] else 1.034)
+    assert pace.seconds(taken[-1], 512) / before[taken[-1]] == pytest.approx(1.33)
     for _ in range(200):
         rows = pace.rows(1000, 512, 0.0)
         pace.observe(rows, 512, 10 * costs(rows, 512))

@@ -289,6 +289,27 @@ def test_a_pass_after_a_chunk_verifies_what_was_drafted_meanwhile():
         done.clear()
 
 
+def test_costs_are_learned_from_what_a_pass_had():
+    rig = Rig(policy=FixedVerify(NODES_MAX, 0, 0.0))
+    verify, costs = rig.verifier.verify, rig.verifier.costs
+    shapes, learned = [], []
+
+    def watched(chosen, *rest, **options):
+        shapes.append([1 + len(choice.nodes) for choice in chosen.values()])
+        return verify(chosen, *rest, **options)
+
+    def observe(rows, requests, seconds, cells, widest):
+        learned.append((rows, requests, cells, widest))
+
+    rig.verifier.verify, costs.observe = watched, observe
+    rig.open(*crowd())
+    rig.run()
+    assert {cells for _, _, cells, _ in learned} <= {BLOCK, 2 * BLOCK}
+    expected = [(costs.rows(widths), len(widths), max(widths)) for widths in shapes]
+    assert [(rows, requests, widest) for rows, requests, _, widest in learned] == expected
+    assert any(max(widths) > min(widths) for widths in shapes), "some are wider than others"
+
+
 def test_what_was_seen_of_drafts_before_a_request_was_set_aside_is_forgotten():
     forgotten = Counter()
 
