@@ -19,6 +19,7 @@ Laws:
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 
 from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import RequestId
@@ -53,13 +54,11 @@ def goodput_widths(
     best_rate, best = 0.0, ranked[:0]
     for width in range(longest + 1) if wider else (longest,):
         allowed = ranked if width == longest else [node for node in ranked if node[1] < width]
-        tokens = least
-        for count, (minus, _, _) in enumerate([(0.0, 0, 0), *allowed]):
-            tokens -= minus
-            if count == len(allowed) or count % multiple == free:
-                rate = tokens / (of_count(count) + width * wider)
-                if rate > best_rate:
-                    best_rate, best = rate, allowed[:count]
+        tokens = list(accumulate((-minus for minus, _, _ in allowed), initial=least))
+        for count in (*range(free, len(allowed), multiple), len(allowed)):
+            rate = tokens[count] / (of_count(count) + width * wider)
+            if rate > best_rate:
+                best_rate, best = rate, allowed[:count]
     widths = dict.fromkeys(reaches, 0)
     for _, _, request in best:
         widths[request] += 1
