@@ -98,8 +98,10 @@ class LeanDecoder(nn.Module):
         cells: Cells,
         places: Tensor | None,
         count: int,
-    ) -> Tensor:
-        """Run the layers over one pass.
+        *,
+        head: bool,
+    ) -> Tensor | None:
+        """Run one pass.
 
         Args:
             ids, positions: [rows] int64, those of all requests.
@@ -108,9 +110,10 @@ class LeanDecoder(nn.Module):
             places: [rows * group] int64 below batch * wide, where attention has each row, once for every
                 query head of a group; None where that is batch * wide in order.
             count: rows that are no padding: the first ones.
+            head: compute the logits too. Else the last layer ends where it has written its cells.
 
         Returns:
-            [rows, hidden] in the model's dtype, for `logits`.
+            [rows, vocabulary] logits in the model's dtype if `head`, else None.
         """
         batch, _, wide, _ = next(iter(masks.values())).shape
         rows, group, kv_heads = ids.shape[0], self.group, self._kv_heads
@@ -128,6 +131,8 @@ class LeanDecoder(nn.Module):
             # Not addcmul: in bfloat16 its rounding depends on where in the tensor an element lies.
             turned = (turned * cos).add_(turned.roll(width // 2, -1).mul_(sin))
             keys, values = cells.write(turned[:, heads:], qkv[:, both:], index)
+            if not head and layer is self._layers[-1]:
+                return None
             query = turned[:, :heads].view(rows, kv_heads, group, width).transpose(1, 2)
             query = query.reshape(-1, kv_heads, width)  # [rows * group, kv_heads, head_dim]
             if own is not None:
@@ -147,12 +152,8 @@ class LeanDecoder(nn.Module):
             hidden = hidden + layer.output.forward(attended)
             gate, up = layer.gate_up.forward(self._norm(hidden, layer.ffn_norm)).chunk(2, -1)
             hidden = hidden + layer.down.forward(self._activation(gate).mul_(up))
-        return hidden
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[..., hidden] to [..., vocabulary], both in the model's dtype."""
-        result: Tensor = self.head.forward(self._norm(hidden, self._final_norm))
-        return result
+        logits: Tensor = self.head.forward(self._norm(hidden, self._final_norm))
+        return logits
 
     def _norm(self, rows: Tensor, weight: Tensor) -> Tensor:
         """RMS norm over the last dimension, in float32 as transformers does it."""
@@ -274,7 +275,8 @@ def _agrees(decoder: LeanDecoder, model: Any, expected: Tensor) -> bool:
     cells.reserve(1, _PROBE_TOKENS, 1)
     rows = positions.cpu().numpy()
     cells.begin(range(1), np.zeros_like(rows), rows, _PROBE_TOKENS)
-    logits = decoder.logits(decoder.forward(ids[0], positions, masks, cells, None, _PROBE_TOKENS))
+    logits = decoder.forward(ids[0], positions, masks, cells, None, _PROBE_TOKENS, head=True)
+    assert logits is not None
     spread = float(expected.std()) or 1.0
     difference = float((logits.float() - expected).abs().max()) / spread
     return difference < _DIFFERENCE_MAX.get(weight.dtype, 0.05)

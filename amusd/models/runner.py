@@ -237,8 +237,7 @@ class Runner:
         if lean is not None:
             found = layout.places()
             places = None if found is None else torch.from_numpy(found).to(device)
-            hidden = lean.forward(tokens, at, placed, self.cells, places, layout.count)
-            return lean.logits(hidden) if head else None
+            return lean.forward(tokens, at, placed, self.cells, places, layout.count, head=head)
         module = self._model if head else self._body
         output = module(
             input_ids=tokens.view(-1, layout.width),

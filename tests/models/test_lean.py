@@ -1,5 +1,8 @@
 """Lean layers: what is understood gives transformers' logits, what is not runs transformers' code."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -107,9 +110,9 @@ def test_products_take_as_many_rows_as_all_requests_have(monkeypatch: pytest.Mon
     taken: list[int] = []
     forward = loaded.lean.forward
 
-    def counted(ids: torch.Tensor, *others: object) -> torch.Tensor:
+    def counted(ids: torch.Tensor, *others: object, **more: object) -> torch.Tensor | None:
         taken.append(len(ids))
-        return forward(ids, *others)  # type: ignore[arg-type]
+        return forward(ids, *others, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loaded.lean, "forward", counted)
     plans = [
@@ -118,3 +121,29 @@ def test_products_take_as_many_rows_as_all_requests_have(monkeypatch: pytest.Mon
     logits = cells.forward(plans)
     assert [len(part) for part in logits] == [1, 4, 1, 1, 6]
     assert taken == [16], "13 rows, not five times eight"
+
+
+def test_a_prompt_stops_where_the_last_layer_has_written_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, prompt = loaded_model("llama-lean"), random_tokens(30, seed=1)
+    assert loaded.lean is not None
+    ran: list[int] = []
+    for place, product in enumerate(loaded.lean.products):
+        spied = partial(_spied, ran, place, product.forward)
+        monkeypatch.setattr(product, "forward", spied)
+    snapshots = []
+    for head in (True, False):
+        cells = TargetCells(Runner(loaded, slots=1, context=64))
+        ran.clear()
+        logits = cells.prefill(cells.open(), prompt, head=head)
+        assert (logits is not None) == head
+        snapshots.append(cells.runner.cells.snapshot(0, range(len(prompt) - 1)))
+    assert ran == list(range(len(loaded.lean.products) - 3)), "attention's output and FFN are left out"
+    for ours, theirs in zip(*snapshots, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def _spied(
+    ran: list[int], place: int, forward: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor
+) -> torch.Tensor:
+    ran.append(place)
+    return forward(rows)
