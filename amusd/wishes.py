@@ -45,7 +45,8 @@ class Wishes(BaseModel):
         speculative: False decodes without drafts.
         num_speculative_tokens: most drafted tokens of this request that one pass verifies, where that is less
             than the engine's own; 0 decodes without drafts.
-        priority: of those who wait for a place, the lowest gets one first; of equals who came first.
+        priority: the lowest gets a place first, has its prompt read first and keeps its cells longest; of
+            equals who came first.
         deadline_seconds: it should be finished so many seconds after it arrived; it is not ended then.
 
     Raises:

@@ -81,7 +81,14 @@ Repeats = Annotated[
 ]
 OrderSeed = Annotated[
     int | None,
-    option(_RUNS, "--seed", parser=whole_number, metavar="S", default="20260", help="Of the order."),
+    option(
+        _RUNS,
+        "--seed",
+        parser=whole_number,
+        metavar="S",
+        default="20260",
+        help="Of the order; under load of the arrivals too.",
+    ),
 ]
 Drafts = Annotated[
     list[str] | None,

@@ -24,7 +24,7 @@ def run(settings: LoadSettings) -> int:
     os.environ.setdefault(VARIABLE, OFF)  # no run learns from another
     with ProgressBar() as progress:
         results = run_load(settings, progress, lambda sofar: sofar.write(settings.out / RESULTS_FILE))
-    return _show(results, settings.out)
+    return _show(results, settings.out / RESULTS_FILE)
 
 
 def run_profile(settings: LoadSettings) -> int:
@@ -43,12 +43,12 @@ def run_profile(settings: LoadSettings) -> int:
 
 def show_again(file: Path) -> int:
     """Make tables and pictures of an earlier run's JSON again, beside it."""
-    return _show(read_load_results(file), file.parent)
+    return _show(read_load_results(file), file)
 
 
-def _show(results: LoadResults, folder: Path) -> int:
-    results.write(folder / RESULTS_FILE)
-    written = [folder / RESULTS_FILE, *write_charts(results, folder)]
+def _show(results: LoadResults, file: Path) -> int:
+    results.write(file)
+    written = [file, *write_charts(results, file.parent)]
     console = make_console()
     console.print(render(results))
     console.print(f"\nin {results.seconds:.0f} s; written: {', '.join(map(str, written))}")

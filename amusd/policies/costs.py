@@ -107,7 +107,7 @@ class CostCurve:
         rows_max: of all requests together; up to here there are knots at doubles of the last measured.
         together: products take as many rows as there are; otherwise each request is padded to the widest, in
             attention too, and W does not count besides.
-        per_wide: seconds, measured (see above).
+        per_wide: seconds, measured (see above); 0: they were not.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class CostCurve:
         return self._seconds(self._parts(rows, requests, self._cells if cells is None else cells, widest))
 
     def of_widths(self, widths: Collection[int], more: int = 0) -> float:
-        """That of a pass of such widths, in which one that is not the widest has `more` rows."""
+        """That of a pass of such widths, and `more` rows of one that does not get the widest by them."""
         return self.of_rows(self.rows(widths, more), len(widths), widest=max(widths))
 
     def of_wider(self, requests: int) -> float:
@@ -162,7 +162,7 @@ class CostCurve:
         return -(-rows // self.rows_multiple) * self.rows_multiple
 
     def rows(self, widths: Collection[int], more: int = 0) -> int:
-        """The rows that a pass really takes in which each request has so many, and one of them `more`."""
+        """The rows that a pass really takes where each request has so many, and one `more` besides."""
         if self.together:
             return self.padded(sum(widths) + more)
         return len(widths) * self.padded(max(widths) + more)
@@ -210,6 +210,8 @@ class CostCurve:
     def resume(self, values: Mapping[str, Any]) -> None:
         """Go on from what an earlier curve with the same knots had learned.
 
+        Where that never measured what the widest costs, as a target alone does not, this one's own stays.
+
         Raises:
             ValueError: it is damaged, its knots are others, or its least pass takes more than four times as
                 long, or less than a quarter.
@@ -219,6 +221,7 @@ class CostCurve:
             raise ValueError(f"its rows are {found.rows}, not {self._learned.rows}")
         if not 1 / _CHANGE_MAX <= found.seconds[0] / self._learned.seconds[0] <= _CHANGE_MAX:
             raise ValueError("a pass takes another time now")
+        found.per_wide = found.per_wide or self._learned.per_wide
         self._learned = found
 
     def _forget(self, seen: Mapping[int, float]) -> None:

@@ -18,8 +18,8 @@ from amusd.speculation.messages import RequestId
 
 WEIGHT_MAX: Final = 8.0
 SPEEDUP_MAX: Final = 4.0
-"""By more than this speculation hardly makes anybody faster (README: 3.2 times the target alone at best).
-Who needs it will be late, unless it ends before its limit, as most do: it gets all that there is to give."""
+"""By more than this speculation hardly makes anybody faster. Who needs it will be late, unless it ends before
+its limit, as most do: it gets all that there is to give."""
 
 _KEPT: Final = 0.8  # of the passes so far, at each pass: the last five or so make the pace
 

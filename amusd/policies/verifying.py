@@ -117,6 +117,6 @@ def verify_policy(
             assert table is not None, "the configuration was checked"
             return TableVerify(count, table)
         case "async":
-            return AdaptiveVerify(count, fixed_widths if policy == "fixed" else goodput_widths)
+            return AdaptiveVerify(count, {"fixed": fixed_widths, "goodput": goodput_widths}[policy])
         case _:
             raise InputError("mode", mode, f"a target worker knows {', '.join(MODES)}")

@@ -155,8 +155,8 @@ class FrontDesk:
         every_seconds = self._output_seconds / max(1, self.running)
         retry_seconds = max(1, min(ceil(lacking * every_seconds), RETRY_SECONDS_MAX))
         raise BusyError(
-            f"{self.running} requests are decoded and {self.waiting} wait; {more} more would be above"
-            f" {self._places}: try again in {retry_seconds} s",
+            f"{self.running} outputs are decoded and {self.waiting} wait; {more} more would be above the"
+            f" {self._places} of max_requests and max_queue: try again in {retry_seconds} s",
             retry_seconds,
         )
 

@@ -111,7 +111,7 @@ class Room:
             length_max: tokens at which it ends.
 
         Raises:
-            InputError: there would never be room for it, or too many wait.
+            InputError: there would never be room for it, or too many are open.
         """
         if len(self._claims) == REQUESTS_MAX:
             raise InputError(

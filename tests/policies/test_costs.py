@@ -225,6 +225,16 @@ def test_what_was_learned_goes_on_in_another_curve():
     assert second.passes == first.passes == len(SHAPES)
 
 
+def test_what_the_widest_costs_is_kept_where_the_earlier_life_did_not_measure_it():
+    alone, crowd = (CostCurve(MEASURED, together=True, per_wide=seconds) for seconds in (0.0, 0.01))
+    alone.observe(4, 1, 12.0)
+    crowd.resume(alone.to_dict())
+    assert crowd.passes == 1
+    assert crowd.to_dict()["per_wide"] == 0.01
+    alone.resume(crowd.to_dict())
+    assert alone.to_dict()["per_wide"] == 0.01
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -1,14 +1,23 @@
 """When a pass starts and how wide it is: tables over reaches and times."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amusd.errors import InputError
 from amusd.policies.adaptive import FIRST_SECONDS, PATIENCE_SECONDS_MAX, STEP_SECONDS
 from amusd.policies.costs import CostCurve
+from amusd.policies.table import SpeculationTable
 from amusd.policies.verifying import SYNC_PATIENCE_SECONDS, verify_policy
 
 PLENTY = 100
 ZEN5 = {1: 0.0132, 4: 0.0132, 8: 0.0161, 16: 0.0207}
+some_chains = st.dictionaries(
+    st.integers(0, 9),
+    st.lists(st.floats(0, 1), max_size=9).map(lambda found: sorted(found, reverse=True)),
+    min_size=1,
+    max_size=5,
+)
 
 
 def deadline(policy, nodes, now, rooms=None, prospect=0.75):
@@ -123,6 +132,15 @@ def test_a_fixed_width_takes_nodes_that_do_not_pay_and_never_more_than_it_may():
     assert policy.widths(chains) == {1: 3, 2: 1, 3: 0}
     pays = async_policy(3, seconds={1: 1.0, 64: 64.0}, multiple=1)
     assert pays.widths(chains) == {1: 0, 2: 0, 3: 0}
+
+
+@given(st.sampled_from(["goodput", "fixed", "table"]), some_chains, st.integers(1, 5))
+def test_everybody_is_in_the_pass_with_no_more_nodes_than_there_are_and_may_be(name, chains, most):
+    policy = verify_policy("async", most, name, SpeculationTable({1: 3, 3: 7, 4: 0}))
+    policy.costs = CostCurve(ZEN5, together=True)
+    widths = policy.widths(chains)
+    assert widths.keys() == chains.keys(), "each has its own row in every pass"
+    assert all(0 <= widths[request] <= min(most, len(chain)) for request, chain in chains.items())
 
 
 def test_a_fixed_width_waits_as_long_as_a_chosen_one():

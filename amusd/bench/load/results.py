@@ -1,7 +1,7 @@
 """Everything that one load benchmark measured, its JSON form, and what is made of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -104,7 +104,7 @@ class LoadResults:
         return sorted(found, key=lambda run: run.repeat)
 
     def write(self, path: Path) -> None:
-        """Write the JSON file, with what was made of the runs beside them."""
+        """Write the JSON file in one piece, with what was made of the runs beside them."""
         measures = self.measures()
         plain = {
             "measures": [asdict(item) for item in measures],
@@ -112,17 +112,20 @@ class LoadResults:
             "comparisons": [asdict(item) for item in self.comparisons(measures)],
         }
         text = json.dumps({"format": FORMAT, **asdict(self), **plain}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
+        part = path.with_name(path.name + ".part")
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Any) -> Self:
         """Read what `write` wrote.
 
         Raises:
-            InputError: it is of another format.
+            ValueError: it is none; says what is wrong.
         """
-        if values.get("format") != FORMAT:
-            raise InputError("format", values.get("format"), f"--load --show reads the format {FORMAT}")
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"its format is {found}, not {FORMAT}")
         plain: dict[str, Any] = {name: value for name, value in values.items() if name in cls.__slots__}
         plain |= {
             "contenders": {key: tuple(options) for key, options in values["contenders"].items()},
@@ -148,5 +151,6 @@ def read_load_results(path: Path) -> LoadResults:
     """
     try:
         return LoadResults.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError("results", str(path), f"cannot be read: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"cannot be read ({type(error).__name__}: {error})"
+        raise InputError("results", str(path), f"{problem}; give what amusd bench --load wrote") from None

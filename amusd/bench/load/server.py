@@ -48,7 +48,11 @@ def local_server(arguments: Sequence[str], log: Path) -> Iterator[LocalServer]:
         yield _wait_until_ready(process, log)
     finally:
         process.terminate()
-        process.wait(timeout=END_SECONDS_MAX)
+        try:
+            process.wait(timeout=END_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its workers end when they notice
+            process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> LocalServer:

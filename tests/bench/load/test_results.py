@@ -8,6 +8,7 @@ from amusd.bench.load.charts import write_charts
 from amusd.bench.load.results import read_load_results
 from amusd.bench.load.runs import Request
 from amusd.bench.load.tables import render
+from amusd.cli.load_bench import show_again
 from amusd.errors import InputError
 from tests.bench.load.recorded import RIVAL, held, recorded, request, run
 
@@ -25,12 +26,22 @@ def test_the_json_reads_back_as_it_was(tmp_path):
     assert read_load_results(path) == recorded(settings=read_load_results(path).settings)
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', '{"format": "load 2"}'])
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "load.json"
     path.write_text(content)
     with pytest.raises(InputError, match=r"load\.json: cannot be read"):
         read_load_results(path)
+
+
+def test_what_is_shown_again_is_written_nowhere_else(tmp_path):
+    path = tmp_path / "mine.json"
+    recorded().write(path)
+    before = path.read_text()
+    assert show_again(path) == 0
+    assert path.read_text() == before
+    assert not (tmp_path / "load.json").exists()
+    assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".png"}
 
 
 def test_tables_have_a_row_for_every_contender_and_say_who_is_ahead():
