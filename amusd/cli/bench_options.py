@@ -87,7 +87,7 @@ OrderSeed = Annotated[
         parser=whole_number,
         metavar="S",
         default="20260",
-        help="Of the order; under load of the arrivals too.",
+        help="Of the order; under load of requests and arrivals too.",
     ),
 ]
 Drafts = Annotated[

@@ -123,8 +123,8 @@ class LoadResults:
         Raises:
             ValueError: it is none; says what is wrong.
         """
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            found = values.get("format") if isinstance(values, dict) else type(values).__name__
+        found = values.get("format") if isinstance(values, dict) else type(values).__name__
+        if found != FORMAT:
             raise ValueError(f"its format is {found}, not {FORMAT}")
         plain: dict[str, Any] = {name: value for name, value in values.items() if name in cls.__slots__}
         plain |= {
