@@ -32,17 +32,17 @@ class DrafterMetrics:
 class RequestMetrics:
     """How one request went; the terms are those of docs/design.md.
 
-    Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's
-    own token included; ``overlap`` is time in which both sides computed over wall time of the decode
-    phase, ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the
-    engine's while the request ran, whatever else ran beside it, and None
-    from a server, which measures its overlap for all requests together. ``depth_*`` count verified nodes
-    whose parent was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
+    Rates are shares in [0, 1]; ``mean_acceptance_length`` is tokens committed per pass, the target's own
+    token included; ``overlap`` is time in which both sides computed over wall time of the decode phase,
+    ``useful_overlap`` the part of it spent on drafts that were committed in the end; both are the engine's
+    while the request ran, whatever else ran beside it, and None where others ran on after it, and from a
+    server, which measures its overlap for all requests together. ``depth_*`` count verified nodes whose
+    parent was accepted by depth, ``rank_*`` guesses below committed tokens by rank among their siblings
     (`amusd.speculation.stats`). ``drafted`` counts the nodes that drafters sent, ``verified`` those that
     passes took, ``accepted`` those of them that were committed. ``preemptions`` counts how often the request
     was set aside because the target's cells ran out. After a target was lost the counts and rates are those
-    since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the
-    time from there to the first commit, ``decode_seconds`` from there to the last.
+    since it came back. ``queue_seconds`` is the wait for a place, ``first_token_seconds`` the time from there
+    to the first commit, ``decode_seconds`` from there to the last.
     """
 
     tokens_per_second: float

@@ -58,8 +58,8 @@ class Coordinator:
         requests_max: requests decoded at once; more wait their turn (see ``Places``).
         processors: where the target, in this very process, looks for requests' Python logits processors; None
             if it is elsewhere.
-        traced: measure each request's overlap, for which the workers send their traces at its end: fine for
-            a few requests, too much for a server's many.
+        traced: measure the overlap of each request that ends alone, for which the workers send their traces.
+            Those of a crowd would send the same ones again and again, while the others wait for a core.
     """
 
     def __init__(
@@ -288,10 +288,13 @@ class Coordinator:
                     await request.next()
 
     async def _measure(self, request: LiveRequest, output_length: int) -> RequestMetrics:
-        traced = self._traced and request.order.speculative and bool(self.drafts)
-        target, drafts = await self.tracks(request.started_ns) if traced else (Track("target"), [])
+        traced = self._traced and len(self._live) == 1
+        drafted_for = request.order.speculative and bool(self.drafts)
+        target, drafts = Track("target"), list[Track]()
+        if traced and drafted_for:
+            target, drafts = await self.tracks(request.started_ns)
         names = self._drafter_names()
-        return request_metrics(request, output_length, target, drafts, names, traced=self._traced)
+        return request_metrics(request, output_length, target, drafts, names, traced=traced)
 
     def _drafter_names(self) -> dict[int, str]:
         return {incarnation: draft.name for draft in self.drafts for incarnation in draft.incarnations}

@@ -59,6 +59,8 @@ def test_eight_requests_at_once_get_the_bytes_that_each_gets_alone(alone, asynch
     apart = [alone.generate(prompt, setting)[0] for prompt, setting in zip(held_out, params, strict=False)]
     assert [output.token_ids for output in together] == [output.token_ids for output in apart]
     assert [output.text for output in together] == [output.text for output in apart]
+    overlaps = [output.metrics.overlap for output in together]
+    assert sum(overlap is not None for overlap in overlaps) <= 1, "nobody waits for traces but the last"
 
 
 def test_another_seed_writes_another_text_and_the_same_seed_the_same(asynchronous, held_out):
