@@ -1,7 +1,9 @@
 """What every test runs under."""
 
 import os
+import time
 
+import pytest
 from hypothesis import settings
 
 # Set before torch or Ray is imported: one thread a process, no hub, no cluster but the tests' own.
@@ -15,3 +17,17 @@ os.environ["AMUSD_COST_FILES"] = "off"  # no test learns from another, and none 
 # Times vary on a shared machine, so they are no reason to fail; a failure prints how to replay it.
 settings.register_profile("amusd", deadline=None, print_blob=True)
 settings.load_profile("amusd")
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """Wait for a condition and return its value; fail when it does not come true."""
+
+    def wait(condition, seconds=20.0):
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"not true within {seconds} seconds"
+            time.sleep(0.01)
+        return value
+
+    return wait

@@ -90,7 +90,7 @@ def test_everything_that_is_kept_for_a_request_is_gone_after_it(inprocess, held_
     assert inprocess._engine._launcher.processors == {}
 
 
-def test_an_engine_that_is_closed_leaves_no_thread_and_no_open_file(inprocess, held_out):
+def test_an_engine_that_is_closed_leaves_no_thread_and_no_open_file(inprocess, held_out, eventually):
     def held():
         gc.collect()
         return {thread.name for thread in threading.enumerate()}, len(os.listdir("/proc/self/fd"))
@@ -99,4 +99,4 @@ def test_an_engine_that_is_closed_leaves_no_thread_and_no_open_file(inprocess, h
     with start("alone", launcher="inprocess") as llm:
         llm.generate(held_out[0], SamplingParams(temperature=0, max_tokens=2))
     del llm
-    assert held() == before
+    eventually(lambda: held() == before)  # gRPC closes its sockets on threads of its own

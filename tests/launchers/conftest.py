@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -26,20 +25,6 @@ def stub_importable_by_workers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":"))
         yield
-
-
-@pytest.fixture(scope="session")
-def eventually():
-    """Wait for a condition and return its value; fail when it does not come true."""
-
-    def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < deadline, f"not true within {seconds} seconds"
-            time.sleep(0.01)
-        return value
-
-    return wait
 
 
 @pytest.fixture(scope="session")
