@@ -97,7 +97,8 @@ Drafts = Annotated[
         "--draft",
         metavar="MODEL",
         default="demo-small and demo-large; quick demo-large",
-        help="A model that guesses; may be given several times, and each contender is shown with its best.",
+        help="A model that guesses; may be given several times, and each contender is shown with its best. "
+        "Under load one model, and lookups such as prompt-lookup beside it.",
     ),
 ]
 BenchWiden = Annotated[

@@ -33,7 +33,8 @@ LoadToo = Annotated[
         _SCENARIO,
         "--load",
         help="Many requests at a time: batches that stay full, and requests that arrive by themselves, with "
-        "each fixed number of drafted tokens and with the policy that chooses it.",
+        "each fixed number of drafted tokens, with a table of them (load.ways=[fixed]), and with the policy "
+        "that chooses.",
     ),
 ]
 Sweep = Annotated[

@@ -13,6 +13,7 @@ from amusd.policies.calibration import Calibration, Forecasts
 from amusd.policies.choices import Choice
 from amusd.policies.drafting import STEP_ROWS_MAX, BestFirstPolicy, draft_policy
 from amusd.policies.leading import Leads, PriceNews
+from amusd.policies.table import SpeculationTable
 from amusd.policies.verifying import verify_policy
 from amusd.simulation.clock import MS_PER_SECOND
 from amusd.simulation.roofline import Roofline
@@ -64,7 +65,8 @@ class TargetDecisions:
             total = max(self.limits.nodes_total_max, 2 * window * scenario.requests)
             self.limits = Limits(window=window, nodes_total_max=total)
         self._choose = choices.CHOOSERS[scenario.verify]
-        self._policy = verify_policy(mode, count, scenario.policy)
+        table = None if scenario.policy_table is None else SpeculationTable(scenario.policy_table)
+        self._policy = verify_policy(mode, count, scenario.policy, table)
         self._policy.costs = _known_costs(scenario.target.curve, count + 1, scenario.requests)
         self._calibrations: dict[DrafterId, Calibration] = {}
         self._choices: Choices | None = None  # until something changes them

@@ -13,7 +13,16 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, VerifyName
 from amusd.errors import InputError
@@ -131,16 +140,20 @@ class Scenario(_Strict):
 
     Attributes:
         mode, policy, verify: as in `EngineConfig`; so is `num_speculative_tokens`, K.
+        policy_table: drafted tokens by the number of requests, for the policy `table`.
         seed: of the text and of all guesses.
         requests: opened at the same time.
         prompt_tokens, output_tokens: of each request.
-        load: for `--load`, which takes mode, policy, K, requests and lengths from there.
+        load: for `--load`, which takes mode, policy and its table, K, requests and lengths from there.
     """
 
     name: Text
     description: Text
     mode: Mode = "async"
-    policy: Literal["goodput", "fixed"] = "goodput"
+    policy: Literal["goodput", "fixed", "table"] = "goodput"
+    policy_table: dict[Requests, Annotated[int, Field(ge=0, le=SPECULATIVE_TOKENS_MAX)]] | None = Field(
+        None, min_length=1, validate_default=True
+    )
     verify: VerifyName = "chain"
     num_speculative_tokens: int = Field(7, ge=1, le=SPECULATIVE_TOKENS_MAX)
     seed: int = Field(0, ge=0, lt=2**62)
@@ -151,6 +164,13 @@ class Scenario(_Strict):
     drafters: Drafters
     network: Network
     load: Load = Field(default_factory=lambda: Load.model_validate({}))
+
+    @field_validator("policy_table")
+    @classmethod
+    def _is_there(cls, given: dict[int, int] | None, info: ValidationInfo) -> dict[int, int] | None:
+        if given is None and info.data.get("policy") == "table":
+            raise ValueError("the policy table needs one, such as {1: 5, 16: 1}")
+        return given
 
     @property
     def draft_curve(self) -> Curve:

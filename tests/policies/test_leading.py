@@ -52,12 +52,12 @@ def test_a_trial_lasts_until_the_guess_is_there():
     assert made.least_reach(R, PRICE, DOUBTFUL) == NOTHING
 
 
-def test_whoever_is_worth_the_price_is_drafted_for_down_to_its_square_and_pauses_begin_anew():
+def test_whoever_is_worth_the_price_is_drafted_for_two_tokens_beyond_a_pass_and_pauses_begin_anew():
     made = leads()
     for _ in range(5):
         pause(made)
         made.on_commit(R, False)
-    assert made.least_reach(R, PRICE, SURE) == PRICE * PRICE
+    assert made.least_reach(R, PRICE, SURE) == PRICE**3
     assert pause(made) == 1
 
 

@@ -17,7 +17,7 @@ from amusd.policies.fixed import FixedVerify
 from amusd.policies.leading import NOTHING, Leads
 from amusd.simulation import Scenario
 from amusd.simulation.load.batches import run_batch
-from amusd.simulation.load.contenders import ALONE, JUDGED, contenders
+from amusd.simulation.load.contenders import ALONE, JUDGED, TABLE, contenders, table_contender
 from amusd.simulation.load.experiment import LoadResult, run_load
 from amusd.simulation.load.offered import run_offered
 from tests.simulation.scenarios import PASS_MS, STEP_MS, scenario
@@ -81,6 +81,30 @@ def test_a_fixed_number_helps_few_requests_and_harms_many(result):
 def test_goodput_follows_the_upper_envelope(result):
     for verdict in (*result.batch_verdicts(), *result.rate_verdicts()):
         assert verdict.judged >= 0.97, verdict
+
+
+def test_a_table_has_the_best_of_each_batch_and_keeps_to_it_as_requests_come_and_go():
+    of = loaded(ways=["fixed"], ks=[1, 7], batches=[1, 4, 20])
+    found = run_load(of)
+    assert [each.key for each in found.contenders] == [ALONE, "fixed k=1", "fixed k=7", TABLE, JUDGED]
+    rates = {(item.contender, item.requests): item.tokens_per_second for item in found.batches}
+    ks = found.contenders[-2].changes["policy_table"]
+    assert ks.keys() == {1, 4, 20}
+    assert ks[1] == 7
+    assert ks[20] < 7
+    for requests, k in ks.items():
+        best = ALONE if k == 0 else f"fixed k={k}"
+        assert rates[best, requests] == max(rates[key, requests] for key in (ALONE, "fixed k=1", "fixed k=7"))
+        assert rates[TABLE, requests] == pytest.approx(rates[best, requests], rel=0.1)
+    idle, busy = (item.verified for item in found.offered if item.contender == TABLE)
+    assert busy < idle / 2
+
+
+def test_the_table_is_asked_before_each_pass():
+    of = loaded()
+    table = table_contender(of, {1: {0: 1.0, 3: 2.0}, 8: {0: 1.0, 3: 0.5}})
+    assert run_batch(of, table, 4).verified > 1.0
+    assert run_batch(of, table, 8).verified == 0.0
 
 
 def test_all_numbers_can_be_written(result):

@@ -120,7 +120,7 @@ def _finish(figure: Figure, results: LoadResults) -> None:
     widened = f" widened to {settings['widen']}" if settings["widen"] else ""
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(
-        f"{settings['target']}{widened} on {settings['target_devices']}, draft {settings['draft']} on "
+        f"{settings['target']}{widened} on {settings['target_devices']}, draft {results.drafts} on "
         f"{settings['draft_devices']}; arrivals: {settings['arrivals']}",
         fontsize=10,
     )

@@ -89,4 +89,6 @@ def server_options(contender: Contender, settings: LoadSettings) -> tuple[str, .
     if contender.key != ALONE:
         options |= {"--draft": settings.draft, "--draft-devices": settings.draft_devices}
     given = tuple(text for name, value in options.items() for text in (name, str(value)))
+    if contender.key != ALONE:
+        given += tuple(text for lookup in settings.lookups for text in ("--draft", lookup))
     return (*given, *contender.options, *(("--share-gpu",) if settings.shares_gpu else ()))

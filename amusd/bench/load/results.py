@@ -61,6 +61,11 @@ class LoadResults:
     held: list[HeldRun] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def drafts(self) -> str:
+        """All of them by name; a file of before there were lookups has none."""
+        return ", ".join((self.settings["draft"], *self.settings.get("lookups", ())))
+
     def measures(self) -> list[Measures]:
         """Of every rate and contender that ran."""
         kinds = [self.prompts[job.prompt].kind for job in self.jobs]

@@ -19,9 +19,11 @@ BATCH: Final = "transformers"
 
 NAMES: Final = (ALONE, FIXED, "sync", TABLE, "goodput", BATCH)
 TABLE_FILE: Final = "policy-table.json"
+_ONE_MODEL: Final = "under load one model drafts, with prompt-lookup or ngram beside it if you like; name one"
 
 _DEFAULTS: Final = DEFAULTS | {
     "draft": "demo-large",
+    "lookups": (),
     "num_prompts": 12,
     "max_tokens": 64,
     "contenders": (ALONE, FIXED, TABLE, "goodput", BATCH),
@@ -57,7 +59,8 @@ class LoadSettings(CommonSettings):
     the target alone always takes part.
 
     Args:
-        draft, max_requests: as `EngineConfig` takes them.
+        draft, max_requests: as `EngineConfig` takes them; the draft is one model.
+        lookups: drafts without a model, beside it.
         rates: requests per second, ascending; empty takes multiples of what the target alone can bear.
         requests: most of a run.
         arrivals: how they come.
@@ -71,6 +74,7 @@ class LoadSettings(CommonSettings):
     """
 
     draft: str
+    lookups: tuple[str, ...]
     max_requests: int
     rates: tuple[float, ...]
     requests: int
@@ -106,11 +110,11 @@ class LoadSettings(CommonSettings):
             if name not in NAMES:
                 remedy = f"there is no such contender under load; choose from {', '.join(NAMES)}"
                 raise InputError("--contenders", name, remedy)
-        if is_lookup(self.draft) or self.draft == "none":
-            raise InputError("--draft", self.draft, "under load the draft is a model; name one")
+        if self.draft == "none":
+            raise InputError("--draft", self.draft, _ONE_MODEL)
         EngineConfig(
             target=self.target,
-            draft=self.draft,
+            draft=(self.draft, *self.lookups),
             dtype=self.dtype,
             widen=self.widen,
             max_requests=self.max_requests,
@@ -133,18 +137,20 @@ def read_load_settings(
     """Settings from what was given; the rest are the defaults, or those of `--quick`.
 
     Args:
-        drafts: one of them, or None for the default.
+        drafts: one model, and lookups beside it; None for the default.
         given: fields of `LoadSettings`, others are passed over; None means not given. Devices may be text.
 
     Raises:
         InputError: naming the option.
     """
-    if drafts is not None and len(drafts) != 1:
-        raise InputError("--draft", ", ".join(drafts), "under load there is one draft; name it once")
+    lookups = tuple(filter(is_lookup, drafts or ()))
+    models = [draft for draft in drafts or () if draft not in lookups]
+    if drafts is not None and len(models) != 1:
+        raise InputError("--draft", ", ".join(drafts), _ONE_MODEL)
     defaults = _DEFAULTS | (_QUICK if quick else {})
     values = fill(defaults, given, drafted=drafts is not None)
     if given.get("live") is None:
         values["live"] = tuple(live for live in values["live"] if live <= values["max_requests"])
     if drafts is not None:
-        values["draft"] = drafts[0]
+        values |= {"draft": models[0], "lookups": lookups}
     return LoadSettings(**{field.name: values[field.name] for field in fields(LoadSettings)})

@@ -52,7 +52,7 @@ def _heading(results: LoadResults) -> Text:
     return Text(
         f"{machine['cpu']} ({flags}), target on {settings['target_devices']}, draft on "
         f"{settings['draft_devices']}\n{settings['target']}{widened}, {settings['dtype']}, draft "
-        f"{settings['draft']}; at most {settings['max_requests']} requests at a time; up to "
+        f"{results.drafts}; at most {settings['max_requests']} requests at a time; up to "
         f"{settings['requests']} requests a run, {settings['arrivals']}, temperature {temperatures}, "
         f"{-(-settings['max_tokens'] // 2)} to {settings['max_tokens']} tokens each; "
         f"{settings['repeats']} repeats{bears}"

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from amusd.policies.table import best_table
 from amusd.simulation.scenario import Scenario
 
 ALONE: Final = "alone"
+FIXED: Final = "fixed"
+TABLE: Final = "table"
 JUDGED: Final = "goodput"
 _WAYS: Final[Mapping[str, Mapping[str, Any]]] = {
     "sync": {"mode": "sync"},
-    "fixed": {"mode": "async", "policy": "fixed"},
+    FIXED: {"mode": "async", "policy": "fixed"},
 }
 
 
@@ -44,3 +47,15 @@ def contenders(scenario: Scenario) -> list[Contender]:
     ]
     chooses = {"mode": "async", "policy": "goodput", "num_speculative_tokens": max(load.ks)}
     return [Contender(ALONE, 0, {"mode": "alone"}), *fixed, Contender(JUDGED, None, chooses)]
+
+
+def table_contender(scenario: Scenario, tokens_per_second: Mapping[int, Mapping[int, float]]) -> Contender:
+    """The policy `table`, by what was measured.
+
+    Args:
+        tokens_per_second: by the number of requests, and by that of drafted tokens in `async`; 0: alone.
+    """
+    ks = best_table(tokens_per_second, {}).k_by_requests
+    longest = max(scenario.load.ks)
+    changes = {"mode": "async", "policy": TABLE, "policy_table": ks, "num_speculative_tokens": longest}
+    return Contender(TABLE, None, changes)

@@ -6,7 +6,14 @@ from typing import Any, Final
 
 from amusd.simulation.clock import MS_PER_SECOND
 from amusd.simulation.load.batches import Batch, run_batch
-from amusd.simulation.load.contenders import ALONE, JUDGED, Contender, contenders
+from amusd.simulation.load.contenders import (
+    ALONE,
+    FIXED,
+    JUDGED,
+    Contender,
+    contenders,
+    table_contender,
+)
 from amusd.simulation.load.offered import Offered, run_offered
 from amusd.simulation.scenario import Scenario
 
@@ -101,9 +108,10 @@ def run_load(scenario: Scenario, on_progress: Callable[[float], None] = lambda _
         SimulationError: a defect of the core, of a policy or of the simulation.
     """
     load, everybody = scenario.load, contenders(scenario)
+    has_table = FIXED in load.ways
     batches = sorted(set(load.batches))
     counts = {each: _count(load.requests, each / max(load.loads)) for each in sorted(set(load.loads))}
-    done, total = 0, len(everybody) * (sum(batches) + sum(counts.values()))
+    done, total = 0, (len(everybody) + has_table) * (sum(batches) + sum(counts.values()))
 
     def tell(requests: int) -> None:
         nonlocal done
@@ -115,6 +123,12 @@ def run_load(scenario: Scenario, on_progress: Callable[[float], None] = lambda _
         for contender in everybody:
             decoded.append(run_batch(scenario, contender, batch))
             tell(batch)
+    if has_table:
+        table = table_contender(scenario, _measured(decoded, everybody))
+        everybody.insert(-1, table)
+        for batch in batches:
+            decoded.append(run_batch(scenario, table, batch))
+            tell(batch)
     capacity = _capacity(scenario, everybody[0])
     offered = []
     for share, count in counts.items():
@@ -123,6 +137,16 @@ def run_load(scenario: Scenario, on_progress: Callable[[float], None] = lambda _
             offered.append(run_offered(scenario, contender, rate, count))
             tell(count)
     return LoadResult(scenario, tuple(everybody), tuple(decoded), capacity, tuple(offered))
+
+
+def _measured(batches: Iterable[Batch], everybody: Iterable[Contender]) -> dict[int, dict[int, float]]:
+    """Tokens per second of the target alone and of `async` with a fixed k, by requests and k."""
+    ks = {each.key: each.k for each in everybody if each.changes["mode"] != "sync"}
+    found: dict[int, dict[int, float]] = {}
+    for item in batches:
+        if (k := ks.get(item.contender)) is not None:
+            found.setdefault(item.requests, {})[k] = item.tokens_per_second
+    return found
 
 
 def _capacity(scenario: Scenario, alone: Contender) -> float:

@@ -13,6 +13,7 @@ SECONDS = {"alone": 2.0, "fixed k=3": 1.6, "goodput": 1.0, RIVAL: 4.0}  # of a r
 SETTINGS = {
     "target": "demo",
     "draft": "demo-large",
+    "lookups": ["prompt-lookup"],
     "widen": 64,
     "dtype": "float32",
     "temperatures": [0.0, 1.0],

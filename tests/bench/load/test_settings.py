@@ -59,6 +59,15 @@ def test_each_contender_s_options_are_those_of_a_server(tmp_path):
     }
 
 
+def test_lookups_draft_beside_the_model_of_everybody_but_the_target_alone():
+    given = {"contenders": ("goodput",), "drafts": ("prompt-lookup", "demo-small", "ngram")}
+    settings = read_load_settings(**given)
+    alone, goodput = (server_options(item, settings) for item in load_contenders(settings))
+    assert "--draft" not in alone
+    drafts = [goodput[index + 1] for index, option in enumerate(goodput) if option == "--draft"]
+    assert drafts == ["demo-small", "prompt-lookup", "ngram"]
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
@@ -75,7 +84,8 @@ def test_each_contender_s_options_are_those_of_a_server(tmp_path):
         ({"policy_table": Path("missing.json")}, "policy_table: missing.json: cannot be read"),
         ({"ks": (65,)}, "--ks: 65"),
         ({"drafts": ("demo", "demo-small")}, "--draft: demo, demo-small"),
-        ({"drafts": ("ngram",)}, "--draft: ngram"),
+        ({"drafts": ("ngram",)}, "--draft: ngram: under load one model drafts"),
+        ({"drafts": ("none",)}, "--draft: none"),
         ({"max_requests": 257}, "max_requests: 257"),
         ({"temperatures": (-1.0,)}, "temperature: -1.0"),
         ({"temperatures": ()}, "--temperatures: (none)"),
