@@ -96,9 +96,9 @@ Drafts = Annotated[
         MODELS,
         "--draft",
         metavar="MODEL",
-        default="demo-small and demo-large; quick demo-large",
+        default="demo-small and demo-large; quick and under load demo-large",
         help="A model that guesses; may be given several times, and each contender is shown with its best. "
-        "Under load one model, and lookups such as prompt-lookup beside it.",
+        "Under load one model, and lookups such as prompt-lookup beside it if named too.",
     ),
 ]
 BenchWiden = Annotated[

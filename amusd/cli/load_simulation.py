@@ -77,6 +77,9 @@ def _print(result: LoadResult) -> None:
     verdicts = result.rate_verdicts()
     console.print(_table(f"{said}: goodput, tokens/s", "requests/s", result, verdicts, goodput, judges=False))
     console.print(_table("The same: mean latency, ms", "requests/s", result, verdicts, latency))
+    if result.table is not None:
+        chosen = ", ".join(f"{k} for {requests}" for requests, k in result.table.items())
+        console.print(f"table, drafted tokens for so many requests: {chosen}", soft_wrap=True)
     console.print(
         f"virtual time, seed {scenario.seed}; best: the best fixed number of drafted tokens, 0 is {ALONE}; "
         f"of best: {JUDGED} over it",

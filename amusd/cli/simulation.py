@@ -72,11 +72,11 @@ def run(
 
 
 def changed(scenario: Scenario, seed: int | None, settings: Sequence[str]) -> Scenario:
-    """The scenario with what the command line says."""
-    for text in settings:
-        path, value = parse_setting(text, "--set")
-        scenario = scenario.with_value(path, parse_value(value))
-    return scenario if seed is None else scenario.with_value("seed", seed)
+    """The scenario with what the command line says, checked when all of it is there."""
+    changes = {
+        path: parse_value(value) for path, value in (parse_setting(text, "--set") for text in settings)
+    }
+    return scenario.with_values(changes if seed is None else changes | {"seed": seed})
 
 
 def make_folder(folder: Path) -> None:

@@ -1,12 +1,12 @@
 """How unlikely a future may be for a drafter to work on it, by the price that the target asks.
 
-The target says from which reach on a first node pays for its row in a pass (`goodput.price`): little where it
+The target says from which reach on a node more pays for its row in a pass (`goodput.price`): little where it
 idles, much where many requests fill it. A drafter that makes what will not be verified only takes memory and
 cores from others. So, for each request:
 
-- lead: what reaches less than the cube of the price is not drafted. Not the price itself, for a node waits
-  for the pass that runs now: that commits nodes which reached the price, and after them the target's own
-  token, which was not verified and so reached less. Below it what reaches the price again is worth its row;
+- lead: nothing is drafted below what reaches less than the cube of the price. Not the price itself, for a
+  node waits for the pass that runs now. What that accepts reached the price; the target's own token after it
+  was not verified, so it reached less and is taken to stand at the square; what pays below, at the cube;
 - none: where not even the next token is likely enough to be worth the price, nothing is. Then one guess is
   made from time to time, more and more rarely while it is wrong, for texts and loads change.
 
@@ -22,7 +22,7 @@ from amusd.speculation.messages import DrafterId, Price, RequestId
 
 PAUSE_MAX: Final = 16  # commits
 PRICE_NEWS: Final = 0.1  # a smaller change of the price, as a share, is not told
-LEAD: Final = 3  # times the price: what is verified now, the token after it, what the next pass verifies
+LEAD_POWER: Final = 3  # of the price: for this pass, for the target's own token, for the next pass
 NOTHING: Final = 2.0  # no reach is as high
 ROOT_ONLY: Final = 1.0
 
@@ -57,7 +57,7 @@ class Leads:
         trial = self._trials[request]
         if prospect >= price:
             trial.pause = 1
-            return price**LEAD
+            return price**LEAD_POWER
         return ROOT_ONLY if trial.waited >= trial.pause else NOTHING
 
     def on_commit(self, request: RequestId, hit: bool | None) -> None:

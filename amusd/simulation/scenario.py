@@ -23,6 +23,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from amusd.config import SPECULATIVE_TOKENS_MAX, Mode, VerifyName
 from amusd.errors import InputError
@@ -165,11 +166,20 @@ class Scenario(_Strict):
     network: Network
     load: Load = Field(default_factory=lambda: Load.model_validate({}))
 
+    @field_validator("policy_table", mode="before")
+    @classmethod
+    def _counted(cls, given: Any) -> Any:
+        """JSON has numbers of requests as text."""
+        if not isinstance(given, dict):
+            return given
+        return {int(key) if str(key).isdecimal() else key: k for key, k in given.items()}
+
     @field_validator("policy_table")
     @classmethod
     def _is_there(cls, given: dict[int, int] | None, info: ValidationInfo) -> dict[int, int] | None:
+        """The policy is declared, and so checked, before its table."""
         if given is None and info.data.get("policy") == "table":
-            raise ValueError("the policy table needs one, such as {1: 5, 16: 1}")
+            raise PydanticCustomError("missing", "the policy table needs one")
         return given
 
     @property

@@ -107,7 +107,7 @@ def sweep(
         paths = ", ".join(axis.path for axis in axes)
         raise InputError("--sweep", paths, f"sweep over at most {AXES_MAX} parameters at a time")
     grid = [
-        (values, _with_values(scenario, axes, values))
+        (values, scenario.with_values(dict(zip((axis.path for axis in axes), values, strict=True))))
         for values in itertools.product(*(axis.values for axis in axes))
     ]
     points = []
@@ -127,12 +127,6 @@ def write_csv(path: Path, axes: Sequence[Axis], points: Sequence[Point]) -> None
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _with_values(scenario: Scenario, axes: Sequence[Axis], values: Sequence[Any]) -> Scenario:
-    for axis, value in zip(axes, values, strict=True):
-        scenario = scenario.with_value(axis.path, value)
-    return scenario
 
 
 def _run_point(

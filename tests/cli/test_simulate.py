@@ -68,6 +68,15 @@ def test_load_is_shown_as_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, shown.splitlines()[1:-1])) <= 80
 
 
+def test_under_load_a_table_of_fixed_numbers_takes_part_and_is_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["simulate", *LOAD, "--set", "load.ways=[fixed]", "--out", str(tmp_path)]) == 0
+    assert "table, drafted tokens for so many requests: 1 for 2" in capsys.readouterr().out
+    assert json.loads((tmp_path / "load.json").read_text())["policy_table"] == {"2": 1}
+
+
 def test_load_leaves_numbers_and_charts_that_are_those_it_prints(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -96,6 +105,7 @@ def test_shipped_scenarios_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         (("--load",), "--repeats: 1: --load sweeps batches and rates"),
         (("--set", "load.batches=[0]"), "load.batches.0: 0: "),
         (("--set", "target.curve.points=[]"), "target.curve.points: []: "),
+        (("--set", "policy=table"), "policy_table: (not given)"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_code_two(

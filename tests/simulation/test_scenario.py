@@ -50,6 +50,9 @@ def test_a_curve_may_stand_in_a_file_of_its_own(tmp_path):
         ({"mode": "fast"}, "mode: fast: "),
         ({"name": None}, r"name: \(not given\): a scenario must say this"),
         ({"seed": 1.5}, r"seed: 1.5: "),
+        ({"policy": "table"}, r"policy_table: \(not given\): a scenario must say this"),
+        ({"policy_table": {"0": 1}}, r"policy_table\.0\.\[key\]: 0: "),
+        ({"policy_table": {"many": 1}}, r"policy_table\.many\.\[key\]: many: "),
         ({"output_tokens": 1}, "output_tokens: 1: "),
         ({"network": {"source": "made up", "latency_ms": -1.0}}, r"network\.latency_ms: -1.0: "),
         ({"network": {"source": "made up"}}, r"network\.latency_ms: \(not given\)"),
@@ -94,3 +97,11 @@ def test_a_cost_ratio_scales_the_drafters_curve():
 
 def test_a_scenario_survives_json():
     assert Scenario.model_validate_json(scenario().model_dump_json()) == scenario()
+
+
+def test_a_scenario_with_a_table_survives_a_json_file_and_its_two_values_come_in_any_order(tmp_path):
+    with_table = scenario().with_values({"policy_table": {1: 5, 16: 0}, "policy": "table"})
+    assert with_table == scenario().with_values({"policy": "table", "policy_table": {1: 5, 16: 0}})
+    file = tmp_path / "scenario.json"
+    file.write_text(with_table.model_dump_json())
+    assert load_scenario(str(file)) == with_table

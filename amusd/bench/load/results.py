@@ -63,7 +63,7 @@ class LoadResults:
 
     @property
     def drafts(self) -> str:
-        """All of them by name; a file of before there were lookups has none."""
+        """All of them by name; results from before there were lookups name the model only."""
         return ", ".join((self.settings["draft"], *self.settings.get("lookups", ())))
 
     def measures(self) -> list[Measures]:

@@ -19,7 +19,7 @@ BATCH: Final = "transformers"
 
 NAMES: Final = (ALONE, FIXED, "sync", TABLE, "goodput", BATCH)
 TABLE_FILE: Final = "policy-table.json"
-_ONE_MODEL: Final = "under load one model drafts, with prompt-lookup or ngram beside it if you like; name one"
+_ONE_MODEL: Final = "under load one model drafts, with lookups such as prompt-lookup beside it; name one"
 
 _DEFAULTS: Final = DEFAULTS | {
     "draft": "demo-large",
@@ -110,7 +110,7 @@ class LoadSettings(CommonSettings):
             if name not in NAMES:
                 remedy = f"there is no such contender under load; choose from {', '.join(NAMES)}"
                 raise InputError("--contenders", name, remedy)
-        if self.draft == "none":
+        if self.draft == "none" or is_lookup(self.draft):
             raise InputError("--draft", self.draft, _ONE_MODEL)
         EngineConfig(
             target=self.target,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from amusd.simulation.clock import MS_PER_SECOND
-from amusd.simulation.load.contenders import ALONE, JUDGED, Contender
+from amusd.simulation.load.contenders import ALONE, JUDGED, TABLE, Contender
 from amusd.simulation.load.experiment import LoadResult
 from amusd.simulation.pictures import figure_of
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito, which colour-blind readers tell apart.
-_ALONE, _JUDGED = "#000000", "#D55E00"
+_NAMED: Final = {ALONE: "#000000", JUDGED: "#D55E00", TABLE: "#8C564B"}
 _FIXED: Final = ("#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#E69F00", "#F0E442", "#999999")
 _MARKERS: Final = "osD^vP*X"
 
@@ -94,6 +94,4 @@ def _line(
 
 
 def _colour(contender: Contender, index: int) -> str:
-    if contender.key in (ALONE, JUDGED):
-        return _ALONE if contender.key == ALONE else _JUDGED
-    return _FIXED[(index - 1) % len(_FIXED)]
+    return _NAMED.get(contender.key) or _FIXED[(index - 1) % len(_FIXED)]

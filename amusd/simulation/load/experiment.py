@@ -10,6 +10,7 @@ from amusd.simulation.load.contenders import (
     ALONE,
     FIXED,
     JUDGED,
+    TABLE,
     Contender,
     contenders,
     table_contender,
@@ -66,11 +67,17 @@ class LoadResult:
         """One for each rate, by latency: below saturation tokens per second are those that are asked for."""
         return self._verdicts((item.rate, item.contender, 1 / item.latency) for item in self.offered)
 
+    @property
+    def table(self) -> dict[int, int] | None:
+        """What the contender `table` has: drafted tokens by requests; None where it took no part."""
+        return next((each.changes["policy_table"] for each in self.contenders if each.key == TABLE), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
         return {
             "scenario": self.scenario.model_dump(mode="json"),
             "contenders": [contender.key for contender in self.contenders],
+            "policy_table": self.table,
             "batches": [asdict(item) for item in self.batches],
             "batch_verdicts": [asdict(item) for item in self.batch_verdicts()],
             "capacity": self.capacity,

@@ -26,6 +26,12 @@ def test_the_json_reads_back_as_it_was(tmp_path):
     assert read_load_results(path) == recorded(settings=read_load_results(path).settings)
 
 
+def test_all_drafts_are_named_and_of_results_from_before_there_were_lookups_the_model():
+    assert "draft demo-large, prompt-lookup;" in " ".join(text_of(recorded()).split())
+    before = {name: value for name, value in recorded().settings.items() if name != "lookups"}
+    assert "draft demo-large;" in " ".join(text_of(recorded(settings=before)).split())
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', '{"format": "load 2"}'])
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "load.json"
