@@ -42,6 +42,7 @@ def test_a_load_is_offered_to_every_contender_and_every_answer_compared(tmp_path
                 *("bench", "--load", "--quick", "--contenders", "table,goodput,transformers"),
                 *("--ks", "2", "--max-tokens", "6", "--widen", "0", "--dtype", "float32"),
                 *("--requests", "4", "--max-requests", "2", "--rates", "2,40", "--arrivals", "bursts"),
+                # In 0.3 s a slow machine reads two prompts, and writes nothing.
                 *("--live", "2", "--hold-seconds", "1", "--out", str(tmp_path)),
             ]
         )
