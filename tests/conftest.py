@@ -1,6 +1,7 @@
 """What every test runs under."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -13,6 +14,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)
 os.environ["AMUSD_COST_FILES"] = "off"  # no test learns from another, and none writes to the user's folder
+
+# A shell's background jobs ignore ctrl-c, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Times vary on a shared machine, so they are no reason to fail; a failure prints how to replay it.
 settings.register_profile("amusd", deadline=None, print_blob=True)
