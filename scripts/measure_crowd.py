@@ -1,6 +1,7 @@
 """Where a target's time goes while so many requests are live: passes, prompts, and the rest.
 
     python scripts/measure_crowd.py [--live 16] [--requests 48] [--repeats 3]
+    python scripts/measure_crowd.py --live 1 --draft demo-large prompt-lookup
 
 The same requests (mixed prompts, temperatures and lengths, as in `amusd bench --load`) are decoded by the
 target alone, by `goodput`, and by `fixed` with each of `--ks`, in turn; as one ends the next begins. Printed
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--ks", default="", help="numbers of drafted tokens, such as 1,3 (default: none)")
     parser.add_argument("--tokens", type=int, default=96, help="of the longest answer (default 96)")
     parser.add_argument("--widen", type=int, default=12288)
-    parser.add_argument("--draft", default="demo-large")
+    parser.add_argument("--draft", nargs="+", default=["demo-large"], help="more than one draft together")
     options = parser.parse_args()
     cores = available().cores
     target = f"cpu:{cores[0]}"
