@@ -166,8 +166,9 @@ def read_results(path: Path) -> Results:
     """
     try:
         return Results.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError("results", str(path), f"cannot be read: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"cannot be read ({type(error).__name__}: {error})"
+        raise InputError("results", str(path), f"{problem}; give what amusd bench wrote") from None
 
 
 def digest_of(token_ids: Sequence[int]) -> str:

@@ -6,10 +6,11 @@ worker, so that a change of a policy's interface is a change of this file.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from amusd.drafters.base import Candidates, Expansion
 from amusd.policies import choices, costs
-from amusd.policies.calibration import Calibration, Forecasts
+from amusd.policies.calibration import Forecasts, Records
 from amusd.policies.choices import Choice
 from amusd.policies.drafting import STEP_ROWS_MAX, BestFirstPolicy, draft_policy
 from amusd.policies.leading import Leads, PriceNews
@@ -21,7 +22,6 @@ from amusd.simulation.scenario import Curve, Scenario
 from amusd.speculation.drafter import DrafterEndpoint, LogChange
 from amusd.speculation.messages import DrafterId, NodeId, Price, RequestId
 from amusd.speculation.target import Guess, Limits, TargetEndpoint
-from amusd.speculation.tree import TreeNode
 
 Choices = dict[RequestId, Choice]
 
@@ -68,7 +68,7 @@ class TargetDecisions:
         table = None if scenario.policy_table is None else SpeculationTable(scenario.policy_table)
         self._policy = verify_policy(mode, count, scenario.policy, table)
         self._policy.costs = _known_costs(scenario.target.curve, count + 1, scenario.requests)
-        self._calibrations: dict[DrafterId, Calibration] = {}
+        self._records = Records()
         self._choices: Choices | None = None  # until something changes them
         self._price_news = PriceNews()
 
@@ -78,14 +78,18 @@ class TargetDecisions:
 
     def attach(self, drafter: DrafterId) -> None:
         """A drafter said hello."""
-        self._calibrations[drafter] = Calibration()
+        self._records.attach(drafter)
+
+    def open(self, request: RequestId) -> None:
+        """Decode a request."""
+        self._records.open(request, lookups=())
 
     def deadline(self, endpoint: TargetEndpoint, decoding: Collection[RequestId], now: float) -> float:
         """When the next pass starts at the latest, in seconds."""
         return self._policy.deadline(
             {request: choice.reaches for request, choice in self._all(endpoint, decoding).items()},
             {request: endpoint.room(request) for request in decoding},
-            prospect=max((each.prospect for each in self._calibrations.values()), default=0.0),
+            prospect=self._records.prospect(endpoint.drafting()),
             now=now,
         )
 
@@ -99,13 +103,10 @@ class TargetDecisions:
         """A live node arrived, `at` seconds."""
         self._policy.on_proposal(request, drafter, at)
 
-    def on_guesses(self, guesses: Sequence[Guess]) -> None:
+    def on_guesses(self, request: RequestId, guesses: Sequence[Guess]) -> None:
         """What the drafters had guessed below committed tokens."""
         for guess in guesses:
-            calibration = self._calibrations[guess.drafter]
-            calibration.observe(guess.score, guess.hit)
-            if guess.rank == 0:
-                calibration.observe_best(guess.hit)
+            self._records.observe(request, guess)
 
     def on_pass(
         self, verified: Mapping[RequestId, int], accepted: Mapping[RequestId, int], start: float, end: float
@@ -123,6 +124,7 @@ class TargetDecisions:
     def forget(self, request: RequestId) -> None:
         """A request is over."""
         self._policy.forget(request)
+        self._records.close(request)
 
     def _all(self, endpoint: TargetEndpoint, decoding: Collection[RequestId]) -> Choices:
         """The nodes of each request that a pass could verify now."""
@@ -131,15 +133,11 @@ class TargetDecisions:
                 request: self._choose(
                     endpoint.tree(request),
                     min(self._policy.nodes_max, endpoint.room(request)),
-                    self._estimate,
+                    partial(self._records.estimate, request),
                 )
                 for request in decoding
             }
         return self._choices
-
-    def _estimate(self, node: TreeNode) -> float:
-        claims = node.aliases.items()
-        return max(self._calibrations[drafter].estimate(score) for (drafter, _), score in claims)
 
 
 class DraftDecisions:

@@ -97,6 +97,7 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         match event:
             case Opened(request, tokens, length_max, ready):
                 if self.endpoint.on_open(request, tokens, len(tokens), length_max, frozenset()):
+                    self._decisions.open(request)
                     (self._decoding if ready else self._prefilling).append(request)
             case DrafterSaid(drafter, message, at):
                 self._hear(drafter, message, at)
@@ -191,7 +192,7 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         assert result is not None, "nothing ends a request while its pass runs"
         if result.rolled_back:
             self.mark("rollback", request=request, length=self.endpoint.log(request).length)
-        self._decisions.on_guesses(result.guesses)
+        self._decisions.on_guesses(request, result.guesses)
         if result.final is not None:
             self._decoding.remove(request)
             self._decisions.forget(request)

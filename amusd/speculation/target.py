@@ -241,11 +241,6 @@ class TargetEndpoint:
         """Return how many draft tokens in a row can still be of use; see `TargetRequest.room`."""
         return self._requests[request].room
 
-    def chain(self, request: RequestId, nodes_max: int) -> list[TreeNode]:
-        """Return the principal chain to verify, at most `nodes_max` nodes and never past the length limit."""
-        state = self._requests[request]
-        return state.tree.principal_chain(min(nodes_max, state.room))
-
     def on_verified(
         self, request: RequestId, nodes: Sequence[TreeNode], parents: Sequence[int], winners: Sequence[int]
     ) -> Verified | None:

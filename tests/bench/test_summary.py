@@ -191,6 +191,11 @@ def test_results_of_another_format_are_refused(tmp_path):
     path.write_text(json.dumps(recorded().to_dict() | {"format": 99}))
     with pytest.raises(InputError, match="this version reads results of format 1"):
         read_results(path)
-    path.write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "1", '{"format": 1}'])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"results\.json: cannot be read .*; give what amusd bench wrote"):
         read_results(path)

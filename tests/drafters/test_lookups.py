@@ -23,6 +23,10 @@ def opened(log, *lookups, length_max=2000, speculative=True):
     return endpoint, made
 
 
+def chain(endpoint):
+    return endpoint.tree(1).principal_chain(DEPTH)
+
+
 def guessed(endpoint):
     return [node.token for node in endpoint.tree(1).nodes()]
 
@@ -65,7 +69,7 @@ def test_nothing_is_guessed_for_a_request_without_drafts_but_others_learn_from_i
     ngram = NgramLookup()
     endpoint, lookups = opened([1, 2, 3, 1, 2], PromptLookup(), ngram, Phrases(), speculative=False)
     lookups.guess(endpoint, 1, DEPTH)
-    lookups.lengthen(endpoint, 1, endpoint.chain(1, DEPTH), DEPTH)
+    lookups.lengthen(endpoint, 1, chain(endpoint), DEPTH)
     assert guessed(endpoint) == []
     ngram.open(2)
     ngram.follow(2, [1, 2])
@@ -98,23 +102,23 @@ def test_the_nodes_of_lookups_stay_bounded_whatever_is_written():
 def test_phrases_lengthen_the_chain_that_is_about_to_be_verified():
     endpoint, lookups = opened([1, 2, 3, 4, 5, 1], PromptLookup(), Phrases())
     lookups.guess(endpoint, 1, 2)
-    chain = endpoint.chain(1, DEPTH)
-    assert [node.token for node in chain] == [2, 3]
-    lookups.lengthen(endpoint, 1, chain, DEPTH)
-    assert [node.token for node in endpoint.chain(1, DEPTH)] == [2, 3, 4, 5, 1]
+    best = chain(endpoint)
+    assert [node.token for node in best] == [2, 3]
+    lookups.lengthen(endpoint, 1, best, DEPTH)
+    assert [node.token for node in chain(endpoint)] == [2, 3, 4, 5, 1]
 
 
 def test_a_rejected_tail_becomes_a_phrase():
     endpoint, lookups = opened([8, 9], Phrases())
     lookups.guess(endpoint, 1, DEPTH)
     endpoint.on_guess(-9, 1, [(-1, 1, 0.9), (0, 2, 0.9), (1, 3, 0.9)])
-    choice = Choice(endpoint.chain(1, DEPTH), range(3), [0.9] * 3)
+    choice = Choice(chain(endpoint), range(3), [0.9] * 3)
     verified = endpoint.on_verified(1, choice.nodes, choice.parents, [1, 7, 0, 0])
     lookups.reject(1, choice, verified.accepted_rows)
     endpoint.on_guess(-9, 1, [(-1, 1, 0.9), (0, 2, 0.9)])
     lookups.guess(endpoint, 1, DEPTH)
-    lookups.lengthen(endpoint, 1, endpoint.chain(1, DEPTH), DEPTH)
-    assert [node.token for node in endpoint.chain(1, DEPTH)] == [1, 2, 3]
+    lookups.lengthen(endpoint, 1, chain(endpoint), DEPTH)
+    assert [node.token for node in chain(endpoint)] == [1, 2, 3]
 
 
 def test_without_lookups_nothing_happens():

@@ -31,11 +31,9 @@ def decode(llm, prompt, at_token, act):
     raise AssertionError("the stream ended without an output")
 
 
-def wait_until(condition):
-    until = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
+def accepted(llm, prompt):
+    """How often a fresh request takes what was drafted for it."""
+    return llm.generate(prompt, PARAMS)[0].metrics.acceptance_rate
 
 
 def send(llm, role, number):
@@ -54,17 +52,17 @@ def engine():
         yield llm
 
 
-def test_a_killed_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted):
+def test_a_killed_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted, eventually):
     before = engine.info()["draft 0"]["pid"]
     output = decode(engine, held_out[0], 20, lambda: send(engine, "draft", signal.SIGKILL))
     assert output.token_ids == wanted
     assert any("draft 0 was lost at token" in note for note in output.notes)
-    wait_until(lambda: engine.info().get("draft 0", {}).get("pid", before) != before)
-    wait_until(lambda: engine.generate(held_out[0], PARAMS)[0].metrics.acceptance_rate > 0)
+    eventually(lambda: engine.info().get("draft 0", {}).get("pid", before) != before, DEADLINE_SECONDS)
+    eventually(lambda: accepted(engine, held_out[0]), DEADLINE_SECONDS)
     assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
 
 
-def test_a_stopped_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted):
+def test_a_stopped_draft_costs_speed_only_and_is_used_again(engine, held_out, wanted, eventually):
     pid = engine.info()["draft 0"]["pid"]
     try:
         outputs = [decode(engine, held_out[0], 20, lambda: os.kill(pid, signal.SIGSTOP))]
@@ -78,7 +76,7 @@ def test_a_stopped_draft_costs_speed_only_and_is_used_again(engine, held_out, wa
         assert {output.token_ids for output in outputs} == {wanted}
     finally:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: engine.generate(held_out[0], PARAMS)[0].metrics.acceptance_rate > 0)
+    eventually(lambda: accepted(engine, held_out[0]), DEADLINE_SECONDS)
     assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
 
 

@@ -15,6 +15,7 @@ from amusd.speculation.messages import (
     RequestId,
 )
 from amusd.speculation.target import Limits, TargetEndpoint, Verified
+from amusd.speculation.tree import TreeNode
 
 R = RequestId(1)
 D = DrafterId(1)
@@ -85,11 +86,16 @@ def propose(to: TargetEndpoint, *nodes: tuple[int, int, int], as_drafter: Drafte
     return received.live, received.late, received.stale
 
 
+def chain(of: TargetEndpoint, nodes_max: int = 8) -> list[TreeNode]:
+    """The principal chain as far as it is of use."""
+    return of.tree(R).principal_chain(min(nodes_max, of.room(R)))
+
+
 def commit(of: TargetEndpoint, *winners: int, nodes_max: int = 8) -> Verified:
     """Run a pass over the principal chain; missing winners are repeats of the last."""
-    chain = of.chain(R, nodes_max)
-    rows = [*winners, *([winners[-1]] * len(chain))][: len(chain) + 1]
-    verified = of.on_verified(R, chain, range(len(chain)), rows)
+    nodes = chain(of, nodes_max)
+    rows = [*winners, *([winners[-1]] * len(nodes))][: len(nodes) + 1]
+    verified = of.on_verified(R, nodes, range(len(nodes)), rows)
     assert verified is not None
     return verified
 

@@ -4,6 +4,8 @@ from amusd.speculation.messages import Hello, Node, Propose
 from amusd.speculation.stats import Credit
 from amusd.speculation.target import Guess, TargetEndpoint
 
+from .pair import chain
+
 LOOKUP, LINK, INCARNATION = -1, 7, 5
 
 
@@ -45,7 +47,7 @@ def test_whoever_proposed_an_accepted_node_is_credited_and_known_if_nobody_else_
     made = endpoint()
     made.on_guess(LOOKUP, 1, [(-1, 20, 0.9), (0, 30, 0.8), (1, 40, 0.7)])
     propose(made, Node(0, -3, 20, 0.4))
-    made.on_verified(1, made.chain(1, 7), range(3), [20, 30, 5, 6])
+    made.on_verified(1, chain(made), range(3), [20, 30, 5, 6])
     assert made.stats(1).credits == {
         LOOKUP: Credit(drafted=3, verified=3, accepted=2, accepted_alone=1),
         INCARNATION: Credit(drafted=1, verified=1, accepted=1, accepted_alone=0),
@@ -66,7 +68,7 @@ def test_a_guess_below_a_drafted_node_lengthens_its_path():
     propose(made, Node(0, -3, 20, 0.4))
     [drafted] = made.tree(1).root.children.values()
     made.on_guess(LOOKUP, 1, [(-1, 30, 0.5), (0, 40, 0.5)], below=drafted)
-    assert [node.token for node in made.chain(1, 7)] == [20, 30, 40]
+    assert [node.token for node in chain(made)] == [20, 30, 40]
 
 
 def test_guesses_leave_with_the_tree_or_move_up_with_it():

@@ -4,6 +4,8 @@ from amusd.speculation.messages import Hello, Node, Propose
 from amusd.speculation.stats import DEPTHS, RANKS, RequestStats
 from amusd.speculation.target import Guess, TargetEndpoint
 
+from .pair import chain
+
 
 def endpoint():
     made = TargetEndpoint(1, vocabulary_size=100)
@@ -26,9 +28,9 @@ def test_every_guess_below_a_committed_token_is_an_outcome_verified_or_not():
 
 def test_depths_count_nodes_whose_parent_was_accepted():
     made = endpoint()
-    chain = made.chain(1, 7)
-    assert [node.token for node in chain] == [20, 30]
-    made.on_verified(1, chain, range(2), [20, 31, 5])
+    nodes = chain(made)
+    assert [node.token for node in nodes] == [20, 30]
+    made.on_verified(1, nodes, range(2), [20, 31, 5])
     stats = made.stats(1)
     assert stats.depth_verified[:3] == [1, 1, 0] and stats.depth_accepted[:3] == [1, 0, 0]
     assert stats.corrections == 1 and stats.foreseen_corrections == 0
@@ -36,8 +38,8 @@ def test_depths_count_nodes_whose_parent_was_accepted():
 
 def test_a_bonus_is_no_correction():
     made = endpoint()
-    chain = made.chain(1, 7)
-    made.on_verified(1, chain, range(2), [20, 30, 5])
+    nodes = chain(made)
+    made.on_verified(1, nodes, range(2), [20, 30, 5])
     assert made.stats(1).corrections == 0
     assert made.stats(1).depth_accepted[:3] == [1, 1, 0]
 

@@ -12,6 +12,7 @@ from .pair import (
     R,
     attach,
     attached_target,
+    chain,
     commit,
     drafter,
     propose,
@@ -58,12 +59,12 @@ def test_a_rejection_drops_the_tree() -> None:
 def test_a_foreseen_correction_is_no_rollback_and_its_subtree_is_used_at_once() -> None:
     of = attached_target()
     propose(of, (0, -2, 5), (1, 0, 6), (2, 0, 8), (3, 2, 9))
-    chain = of.chain(R, 1) + [node for node in of.tree(R).nodes() if node.token == 6]
-    verified = of.on_verified(R, chain, [0, 1], [5, 8, 9])
+    nodes = chain(of, 1) + [node for node in of.tree(R).nodes() if node.token == 6]
+    verified = of.on_verified(R, nodes, [0, 1], [5, 8, 9])
     assert verified is not None
     assert not verified.rolled_back
     assert of.stats(R).foreseen_corrections == 1
-    assert [node.token for node in of.chain(R, 8)] == [9]
+    assert [node.token for node in chain(of)] == [9]
 
 
 def test_a_foreseen_bonus_is_counted_apart() -> None:
@@ -94,7 +95,7 @@ def test_the_chain_never_reaches_past_the_length_limit() -> None:
     of = target(length_max=5)
     attach(of, drafter())
     propose(of, (0, -2, 5), (1, 0, 6), (2, 1, 7))
-    assert len(of.chain(R, 8)) == of.room(R) == 2
+    assert len(chain(of)) == of.room(R) == 2
 
 
 def test_an_end_token_of_the_prompt_ends_nothing() -> None:
@@ -134,7 +135,7 @@ def test_stale_node_is_counted_and_never_forwarded() -> None:
     of = attached_target()
     step(of, 9)
     assert propose(of, (0, -2, 5), (1, 0, 6), (2, 1, 7)) == (0, 0, 3)
-    assert of.chain(R, 8) == []
+    assert chain(of) == []
     assert of.stats(R).stale_nodes == of.stats(R).drafted == 3
 
 
@@ -198,9 +199,9 @@ def test_a_detaching_drafter_takes_its_aliases_then_orphans_go() -> None:
 def test_a_node_that_died_during_its_pass_is_discarded() -> None:
     of = attached_target()
     propose(of, (0, -2, 5), (1, 0, 6))
-    chain = of.chain(R, 8)
+    nodes = chain(of)
     of.on_detach(D)
-    verified = of.on_verified(R, chain, [0, 1], [5, 6, 7])
+    verified = of.on_verified(R, nodes, [0, 1], [5, 6, 7])
     assert verified is not None
     assert (verified.accepted_rows, verified.emitted) == ((), (5,))
 
@@ -215,7 +216,7 @@ def test_a_request_that_ended_during_its_pass_is_left_alone() -> None:
 def test_a_pass_whose_rows_are_not_their_parents_is_refused() -> None:
     of = attached_target()
     propose(of, (0, -2, 5), (1, 0, 6))
-    first, second = of.chain(R, 8)
+    first, second = chain(of)
     with pytest.raises(ValueError, match="not its parent"):
         of.on_verified(R, [first, second], [0, 0], [5, 6, 7])
     with pytest.raises(ValueError, match="outside the vocabulary"):

@@ -179,7 +179,7 @@ class World:
                 continue
             tree = self.target.tree(request)
             limit = min(nodes_max, self.target.room(request))
-            nodes = tree.best_nodes(nodes_max) if branches else self.target.chain(request, limit)
+            nodes = tree.best_nodes(nodes_max) if branches else tree.principal_chain(limit)
             rows: list[TreeNode] = [tree.root, *nodes]
             log = tuple(self.target.log(request).tokens)
             check_verifiable(self, request, log, nodes)
