@@ -12,6 +12,7 @@ from amusd.errors import InputError
 from amusd.policies.choices import Choice
 from amusd.speculation.target import TargetEndpoint
 from amusd.workers.lookups import READ_TOKENS_MAX, Lookups, load_lookups
+from tests.speculation.pair import chain
 
 DEPTH = 5
 
@@ -21,10 +22,6 @@ def opened(log, *lookups, length_max=2000, speculative=True):
     endpoint.on_open(1, log, len(log), length_max, frozenset(), speculative=speculative)
     made.open(1)
     return endpoint, made
-
-
-def chain(endpoint):
-    return endpoint.tree(1).principal_chain(DEPTH)
 
 
 def guessed(endpoint):
@@ -69,7 +66,7 @@ def test_nothing_is_guessed_for_a_request_without_drafts_but_others_learn_from_i
     ngram = NgramLookup()
     endpoint, lookups = opened([1, 2, 3, 1, 2], PromptLookup(), ngram, Phrases(), speculative=False)
     lookups.guess(endpoint, 1, DEPTH)
-    lookups.lengthen(endpoint, 1, chain(endpoint), DEPTH)
+    lookups.lengthen(endpoint, 1, chain(endpoint, DEPTH), DEPTH)
     assert guessed(endpoint) == []
     ngram.open(2)
     ngram.follow(2, [1, 2])
@@ -102,23 +99,23 @@ def test_the_nodes_of_lookups_stay_bounded_whatever_is_written():
 def test_phrases_lengthen_the_chain_that_is_about_to_be_verified():
     endpoint, lookups = opened([1, 2, 3, 4, 5, 1], PromptLookup(), Phrases())
     lookups.guess(endpoint, 1, 2)
-    best = chain(endpoint)
+    best = chain(endpoint, DEPTH)
     assert [node.token for node in best] == [2, 3]
     lookups.lengthen(endpoint, 1, best, DEPTH)
-    assert [node.token for node in chain(endpoint)] == [2, 3, 4, 5, 1]
+    assert [node.token for node in chain(endpoint, DEPTH)] == [2, 3, 4, 5, 1]
 
 
 def test_a_rejected_tail_becomes_a_phrase():
     endpoint, lookups = opened([8, 9], Phrases())
     lookups.guess(endpoint, 1, DEPTH)
     endpoint.on_guess(-9, 1, [(-1, 1, 0.9), (0, 2, 0.9), (1, 3, 0.9)])
-    choice = Choice(chain(endpoint), range(3), [0.9] * 3)
+    choice = Choice(chain(endpoint, DEPTH), range(3), [0.9] * 3)
     verified = endpoint.on_verified(1, choice.nodes, choice.parents, [1, 7, 0, 0])
     lookups.reject(1, choice, verified.accepted_rows)
     endpoint.on_guess(-9, 1, [(-1, 1, 0.9), (0, 2, 0.9)])
     lookups.guess(endpoint, 1, DEPTH)
-    lookups.lengthen(endpoint, 1, chain(endpoint), DEPTH)
-    assert [node.token for node in chain(endpoint)] == [1, 2, 3]
+    lookups.lengthen(endpoint, 1, chain(endpoint, DEPTH), DEPTH)
+    assert [node.token for node in chain(endpoint, DEPTH)] == [1, 2, 3]
 
 
 def test_without_lookups_nothing_happens():

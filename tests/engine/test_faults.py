@@ -31,8 +31,8 @@ def decode(llm, prompt, at_token, act):
     raise AssertionError("the stream ended without an output")
 
 
-def accepted(llm, prompt):
-    """How often a fresh request takes what was drafted for it."""
+def acceptance_rate(llm, prompt):
+    """Of a fresh request."""
     return llm.generate(prompt, PARAMS)[0].metrics.acceptance_rate
 
 
@@ -58,7 +58,7 @@ def test_a_killed_draft_costs_speed_only_and_is_used_again(engine, held_out, wan
     assert output.token_ids == wanted
     assert any("draft 0 was lost at token" in note for note in output.notes)
     eventually(lambda: engine.info().get("draft 0", {}).get("pid", before) != before, DEADLINE_SECONDS)
-    eventually(lambda: accepted(engine, held_out[0]), DEADLINE_SECONDS)
+    eventually(lambda: acceptance_rate(engine, held_out[0]), DEADLINE_SECONDS)
     assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
 
 
@@ -76,7 +76,7 @@ def test_a_stopped_draft_costs_speed_only_and_is_used_again(engine, held_out, wa
         assert {output.token_ids for output in outputs} == {wanted}
     finally:
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: accepted(engine, held_out[0]), DEADLINE_SECONDS)
+    eventually(lambda: acceptance_rate(engine, held_out[0]), DEADLINE_SECONDS)
     assert engine.generate(held_out[0], PARAMS)[0].token_ids == wanted
 
 
