@@ -104,7 +104,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--widen", type=int, default=12288)
-    parser.add_argument("--draft", default="demo-large")
+    parser.add_argument("--draft", nargs="+", default=["demo-large"], help="more than one draft together")
     parser.add_argument("--policy", default="goodput")
     parser.add_argument("--live", type=int, nargs="+", default=[1, 8, 16, 32])
     parser.add_argument("--tokens", type=int, default=96)

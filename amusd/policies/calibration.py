@@ -106,8 +106,12 @@ class Records:
         A node whose drafter left stays where a lookup's hang below it; then it is worth its claim.
         """
         claims = node.aliases.items()
-        found = [self._of(request, drafter).estimate(score) for (drafter, _), score in claims]
+        found = [self.chance(request, drafter, score) for (drafter, _), score in claims]
         return max(found, default=node.score)
+
+    def chance(self, request: RequestId, drafter: DrafterId, score: float) -> float:
+        """That a guess of a drafter is right if its parent is."""
+        return self._of(request, drafter).estimate(score)
 
     def observe(self, request: RequestId, guess: Guess) -> None:
         """A drafter's claim came true, or did not."""

@@ -8,6 +8,7 @@ Laws:
 import heapq
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import Final, Literal
 
@@ -52,6 +53,7 @@ class Choice:
 
 def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
     """The principal chain: every other branch waits at the target's side for its turn."""
+    estimate = cache(estimate)  # asked of the chain's nodes twice
     nodes = tree.principal_chain(nodes_max, estimate)
     reaches: list[float] = []
     for node in nodes:

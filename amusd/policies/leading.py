@@ -10,14 +10,19 @@ cores from others. So, for each request:
 - none: where not even the next token is likely enough to be worth the price, nothing is. Then one guess is
   made from time to time, more and more rarely while it is wrong, for texts and loads change.
 
+A lookup guesses on the target's own thread, right before the pass that may take the guess. So what it makes
+in vain costs the target itself, and what it guesses is held against the price itself, or half of it.
+
 Laws:
 - At price 0 nothing is held back.
 - However useless, a request is tried again after at most `PAUSE_MAX` commits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from amusd.drafters.base import Guesses
 from amusd.speculation.messages import DrafterId, Price, RequestId
 
 PAUSE_MAX: Final = 16  # commits
@@ -25,6 +30,7 @@ PRICE_NEWS: Final = 0.1  # a smaller change of the price, as a share, is not tol
 LEAD_POWER: Final = 3  # of the price: for this pass, for the target's own token, for the next pass
 NOTHING: Final = 2.0  # no reach is as high
 ROOT_ONLY: Final = 1.0
+LOOKUP_SHARE: Final = 0.5  # of the price; prices change, and rows that would be padding cost none
 
 
 @dataclass(slots=True)
@@ -68,6 +74,30 @@ class Leads:
             return
         trial.waited = 0
         trial.pause = max(1, trial.pause // 4) if hit else min(PAUSE_MAX, 2 * trial.pause)
+
+
+def worth_hanging(guesses: Guesses, price: float, chance: Callable[[float], float]) -> Guesses:
+    """Of a lookup's guesses the first of each branch, by which it is judged, and what is likely enough below.
+
+    Args:
+        guesses: parents first.
+        price: of a row in the target's passes, as a reach.
+        chance: that a guess is right whose parent is, by its score.
+    """
+    least = LOOKUP_SHARE * min(price, ROOT_ONLY)
+    if not least:
+        return guesses
+    kept: Guesses = []
+    places, reaches = {-1: -1}, {-1: 1.0}
+    for index, (parent, token, score) in enumerate(guesses):
+        if parent not in places:
+            continue
+        reach = reaches[parent] * chance(score)
+        if parent >= 0 and reach < least:
+            continue
+        places[index], reaches[index] = len(kept), reach
+        kept.append((places[parent], token, score))
+    return kept
 
 
 class PriceNews:

@@ -4,8 +4,9 @@ They need no link: a guess is hung right after the commit that it follows. A sec
 same process would do the same for more than twice the price (docs/design.md).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from amusd.drafters.prompt_lookup import PromptLookup
 from amusd.errors import InputError
 from amusd.policies.asking import Asking
 from amusd.policies.choices import Choice
+from amusd.policies.leading import worth_hanging
 from amusd.speculation.messages import DrafterId, RequestId
 from amusd.speculation.target import Guess, TargetEndpoint
 from amusd.speculation.tree import TreeNode
@@ -77,14 +79,28 @@ class Lookups:
         for lookup in self._lookups.values():
             lookup.follow(request, fresh)
 
-    def guess(self, endpoint: TargetEndpoint, request: RequestId, depth_max: int) -> None:
-        """Hang what every lookup guesses at the end of a log, at most `depth_max` tokens deep."""
+    def guess(
+        self,
+        endpoint: TargetEndpoint,
+        request: RequestId,
+        depth_max: int,
+        price: float = 0.0,
+        chance: Callable[[DrafterId, float], float] = lambda _, score: score,
+    ) -> None:
+        """Hang what every lookup guesses at the end of a log, if it is likely enough.
+
+        Args:
+            depth_max: tokens that a branch has at most.
+            price: of a row in a pass, as a reach.
+            chance: that a drafter's guess is right whose parent is, by its score.
+        """
         log = endpoint.log(request).tokens
         self.read(request, log, len(log))
         depth = min(depth_max, endpoint.room(request))
         for drafter, asking in self._requests[request].askings.items():
             if asking.is_due() and depth > 0:
                 guesses = self._lookups[drafter].guess(request, depth)
+                guesses = worth_hanging(guesses, price, partial(chance, drafter))
                 endpoint.on_guess(drafter, request, guesses)
 
     @property

@@ -324,7 +324,8 @@ class TargetEngine(Engine[TargetInput]):
     def _look_up(self) -> None:
         """The lookups guess where logs grew, after everybody was told of it."""
         for request in self._unguessed:
-            self._lookups.guess(self.endpoint, request, self._policy.nodes_max)
+            chance = partial(self._records.chance, request)
+            self._lookups.guess(self.endpoint, request, self._policy.nodes_max, self._policy.price, chance)
             self._choose_anew(request)
         self._unguessed.clear()
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from amusd.policies.leading import NOTHING, PAUSE_MAX, ROOT_ONLY, Leads
+from amusd.policies.leading import LOOKUP_SHARE, NOTHING, PAUSE_MAX, ROOT_ONLY, Leads, worth_hanging
 
 R = 1
 PRICE, SURE, DOUBTFUL = 0.5, 0.5, 0.49
@@ -84,3 +84,46 @@ def test_however_useless_a_request_is_tried_after_a_bounded_pause(commits):
         untried = 0 if tried else untried + 1
         assert untried <= PAUSE_MAX
         made.on_commit(R, hit if tried else None)
+
+
+GUESSES = st.lists(st.tuples(st.integers(-1, 7), st.integers(0, 9), st.floats(0.01, 1)), max_size=8).map(
+    lambda drawn: [
+        (min(parent, place - 1), token, score) for place, (parent, token, score) in enumerate(drawn)
+    ]
+)
+
+
+def reaches(guesses):
+    """Of each guess, by scores."""
+    found = {-1: 1.0}
+    for place, (parent, _, score) in enumerate(guesses):
+        found[place] = found[parent] * score
+    return [found[place] for place in range(len(guesses))]
+
+
+def paths(guesses):
+    """The tokens from the root down to each guess."""
+    found = {-1: ()}
+    for place, (parent, token, _) in enumerate(guesses):
+        found[place] = (*found[parent], token)
+    return [found[place] for place in range(len(guesses))]
+
+
+@given(GUESSES, st.floats(0, 3))
+def test_a_lookups_guesses_are_hung_as_far_as_they_are_worth_half_of_the_price(guesses, price):
+    kept = worth_hanging(guesses, price, lambda score: score)
+    least = LOOKUP_SHARE * min(price, 1.0)
+    expected = [
+        path
+        for path, reach, (parent, _, _) in zip(paths(guesses), reaches(guesses), guesses, strict=True)
+        if parent < 0 or reach >= least
+    ]
+    assert paths(kept) == expected
+    assert all(parent < place for place, (parent, _, _) in enumerate(kept))
+
+
+def test_what_a_guess_is_worth_is_learned_and_not_what_it_claims():
+    chain = [(-1, 1, 0.9), (0, 2, 0.9), (1, 3, 0.9)]
+    assert worth_hanging(chain, 0.8, lambda score: score) == chain
+    assert worth_hanging(chain, 0.8, lambda score: score / 1.5) == chain[:1]
+    assert worth_hanging(chain, 0.0, lambda score: score / 1.5) == chain
