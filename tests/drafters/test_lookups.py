@@ -48,6 +48,15 @@ def test_a_commit_is_read_before_the_next_guess():
     assert guessed(endpoint) == [3, 4]
 
 
+def test_what_a_row_costs_and_what_a_guess_is_worth_say_how_deep_is_guessed():
+    hung = {}
+    for price, worth in ((0.0, 0.9), (0.9, 0.9), (0.9, 0.6)):
+        endpoint, lookups = opened([1, 2, 3, 4, 5, 1, 2], PromptLookup())
+        lookups.guess(endpoint, 1, DEPTH, price, lambda drafter, score, worth=worth: worth)
+        hung[price, worth] = guessed(endpoint)
+    assert hung == {(0.0, 0.9): [3, 4, 5, 1, 2], (0.9, 0.9): [3, 4, 5, 1, 2], (0.9, 0.6): [3]}
+
+
 def test_several_guess_into_one_tree_and_each_has_a_name():
     endpoint, lookups = opened([1, 2, 3, 1, 2, 3, 1, 2], PromptLookup(), NgramLookup())
     lookups.guess(endpoint, 1, 1)
