@@ -55,10 +55,10 @@ def settle(holding: Sequence[Need], waiting: Sequence[Need], fits: Fits) -> list
         waiting: those that have none.
         fits: monotonous: what fits does so with fewer requests or shorter ones. Each request fits alone.
     """
-    kept = sorted(holding)
+    kept, aside = sorted(holding), list[Need]()
     while len(kept) > 1 and not fits(len(kept), max(need.cells for need in kept)):
-        kept.pop()
-    for need in sorted([*waiting, *(need for need in holding if need not in kept)]):
+        aside.append(kept.pop())
+    for need in sorted([*waiting, *aside]):
         longest = max(other.cells_soon for other in (*kept, need))
         if kept and not fits(len(kept) + 1, longest):
             break
@@ -146,10 +146,9 @@ class Room:
         holding = [needs[request] for request in self._claims if request in self._holding]
         waiting = [needs[request] for request in self._claims if request not in self._holding]
         kept = [need.request for need in settle(holding, waiting, self._fits)]
-        aside = [need.request for need in sorted(holding, reverse=True) if need.request not in kept]
-        admitted = [request for request in kept if request not in self._holding]
-        self._holding = set(kept)
-        return aside, admitted
+        before, self._holding = self._holding, set(kept)
+        aside = [need.request for need in sorted(holding, reverse=True) if need.request not in self._holding]
+        return aside, [request for request in kept if request not in before]
 
     def _need(self, request: RequestId, length: int) -> Need:
         claim = self._claims[request]
