@@ -73,7 +73,7 @@ class Learned:
             others = [found.per_request, found.per_cell, found.per_wide, found.passes]
             numbers = [*found.rows, *found.seconds, *others]
             usable = all(isinstance(number, int | float) and isfinite(number) for number in numbers)
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
         if not (
             usable

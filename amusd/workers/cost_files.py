@@ -72,7 +72,7 @@ class CostFile:
             self._curve.resume(found["costs"])
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             self.remark = f"costs of passes in {self._path} are not used ({error}): they are learned afresh"
             return False
         self._written_passes = self._curve.passes

@@ -65,8 +65,8 @@ def test_it_is_written_once_a_minute_when_there_is_news(place):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "{}", b"\xff\xfe", '{"about": 1}', " " * 100_000, "null"],
-    ids=["empty", "cut", "list", "nothing", "binary", "stranger", "huge", "null"],
+    ["", "{", "[]", "{}", b"\xff\xfe", '{"about": 1}', " " * 100_000, "null", "[" * 60_000],
+    ids=["empty", "cut", "list", "nothing", "binary", "stranger", "huge", "null", "deep"],
 )
 def test_a_damaged_file_is_said_and_replaced(place, text):
     _, file = made(50)
@@ -82,14 +82,18 @@ def test_a_damaged_file_is_said_and_replaced(place, text):
     assert made()[1].read()
 
 
-def test_costs_of_a_damaged_curve_are_said_too(place):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [({"seconds": [1.0]}, "these are no costs of passes"), ({"passes": 10**400}, "int too large")],
+)
+def test_costs_of_a_damaged_curve_are_said_too(place, damage, reason):
     _, file = made(50)
     file.write()
     [path] = place.iterdir()
     values = json.loads(path.read_text())
-    path.write_text(json.dumps(values | {"costs": values["costs"] | {"seconds": [1.0]}}))
+    path.write_text(json.dumps(values | {"costs": values["costs"] | damage}))
     assert not (again := made()[1]).read()
-    assert "are not used (these are no costs of passes)" in again.remark
+    assert f"are not used ({reason}" in again.remark
 
 
 def test_a_file_that_may_not_be_looked_at_stops_nothing(place, monkeypatch):
