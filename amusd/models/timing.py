@@ -13,6 +13,7 @@ ATTENDED_CELLS: Final = 128  # or as many as the context has
 WIDTH_REQUESTS: Final = 8  # of a pass that shows what the widest request costs the others; or all slots
 WIDTH_REPEATS: Final = 5
 WIDEST: Final = 8
+WIDE_SHARE_MIN: Final = 0.01  # of a pass: what is foreseen as nothing would never be learned
 
 
 def time_passes(runner: Runner, rows_max: int) -> dict[int, float]:
@@ -51,7 +52,7 @@ def time_width(runner: Runner) -> float:
     Two passes of as many rows are compared: in one all have as many, in the other one request has eight.
 
     Returns:
-        seconds for each such row, request but one, and cell that is attended to; 0 where nothing was seen.
+        seconds for each such row, request but one, and cell that is attended to; 0 of a single request.
     """
     requests, context = min(runner.slots_max, WIDTH_REQUESTS), min(runner.context, ATTENDED_CELLS)
     widest = min(WIDEST, context)
@@ -69,9 +70,10 @@ def time_width(runner: Runner) -> float:
         for widths in (even, uneven):
             groups = [_chain(slot, range(context - width, context)) for slot, width in enumerate(widths)]
             taken.setdefault(max(widths), []).append(_time(bench, groups))
-    longer = min(taken[widest]) - min(taken[narrow])
+    shorter = min(taken[narrow])
+    longer = max(min(taken[widest]) - shorter, WIDE_SHARE_MIN * shorter)
     attended = round_up(context, bench.block)
-    return max(0.0, longer / ((requests - 1) * attended * (widest - narrow)))
+    return longer / ((requests - 1) * attended * (widest - narrow))
 
 
 def _chain(slot: int, cells: range) -> Rows:
