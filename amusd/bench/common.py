@@ -70,6 +70,10 @@ class CommonSettings:
             if not 1 <= k <= SPECULATIVE_TOKENS_MAX:
                 remedy = f"give whole numbers from 1 to {SPECULATIVE_TOKENS_MAX}"
                 raise InputError("--ks", k if self.ks else "(none)", remedy)
+        for name in ("contenders", "ks", "temperatures"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise InputError(option_name(name), ",".join(map(str, given)), "give each only once")
 
     @property
     def all_devices(self) -> DeviceSpec | None:

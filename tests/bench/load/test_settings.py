@@ -83,6 +83,7 @@ def test_lookups_draft_beside_the_model_of_everybody_but_the_target_alone():
         ({"hold_seconds": 0.0}, "--hold-seconds: 0.0"),
         ({"policy_table": Path("missing.json")}, "policy_table: missing.json: cannot be read"),
         ({"ks": (65,)}, "--ks: 65"),
+        ({"ks": (3, 3)}, "--ks: 3,3: give each only once"),
         ({"drafts": ("demo", "demo-small")}, "--draft: demo, demo-small"),
         ({"drafts": ("ngram",)}, "--draft: ngram: under load one model drafts"),
         ({"drafts": ("none", "ngram")}, "--draft: none: under load one model drafts"),
