@@ -101,7 +101,6 @@ class Verifier:
             "rule": self.rule.name,
             "exact": self._check.exact,
             "self_check": self._check.lines(),
-            "passes_learned_from": self.costs.passes,
         }
 
     def attended(self, cells: int) -> int:
