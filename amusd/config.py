@@ -108,7 +108,7 @@ class EngineConfig(BaseModel):
         kv_cache_memory_bytes: most memory of the target's KV cells. When they run out, the request that came
             last (of those with the lowest priority) is set aside and goes on later, with the same text. None:
             what `max_requests` of full length take, or, if that is more than fits, as much as fits.
-        prefill_stall_ms: how long a part of a new prompt may keep the requests that are decoded waiting.
+        prefill_stall_ms: how long parts of new prompts may keep the requests that are decoded waiting.
         widen: neurons per FFN of the widened target, which costs more and writes the same text; 0 is off.
         revision: of the target on the hub: branch, tag or commit.
         draft_revision: the same of the draft.

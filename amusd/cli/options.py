@@ -252,7 +252,7 @@ PrefillStallMs = Annotated[
         parser=number,
         metavar="MS",
         default="200.0",
-        help="How long a part of a new prompt may keep running requests waiting.",
+        help="How long parts of new prompts may keep running requests waiting, all together.",
     ),
 ]
 

@@ -51,18 +51,23 @@ class Choice:
         return Choice(self.nodes[:count], self.parents[:count], self.reaches[:count])
 
 
-def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
-    """The principal chain: every other branch waits at the target's side for its turn."""
+def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate, price: float = 0.0) -> Choice:
+    """The principal chain: every other branch waits at the target's side for its turn.
+
+    Args:
+        price: the reach from which on a node pays for its row; what lies below it recommends no branch, for a
+            pass is likely to leave it.
+    """
     estimate = cache(estimate)  # asked of the chain's nodes twice
-    nodes = tree.principal_chain(nodes_max, estimate)
+    nodes = tree.principal_chain(nodes_max, estimate, price)
     reaches: list[float] = []
     for node in nodes:
         reaches.append((reaches[-1] if reaches else 1.0) * estimate(node))
     return Choice(nodes, range(len(nodes)), reaches)
 
 
-def choose_tree(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
-    """The nodes of highest reach, whichever branch they are on."""
+def choose_tree(tree: SpeculationTree, nodes_max: int, estimate: Estimate, _price: float = 0.0) -> Choice:
+    """The nodes of highest reach, whichever branch they are on: the best at any price."""
     nodes: list[TreeNode] = []
     parents: list[int] = []
     reaches: list[float] = []
@@ -84,7 +89,7 @@ def choose_tree(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Ch
     return Choice(nodes, parents, reaches)
 
 
-def choose_rows(tree: SpeculationTree, nodes_max: int, estimate: Estimate) -> Choice:
+def choose_rows(tree: SpeculationTree, nodes_max: int, estimate: Estimate, _price: float = 0.0) -> Choice:
     """Of the nodes of highest reach those on the best paths, at most `1 + BRANCHES_MAX` of these."""
     best = choose_tree(tree, nodes_max, estimate)
     rows = sorted({row for path in best.chains()[: 1 + BRANCHES_MAX] for row in path})

@@ -134,6 +134,7 @@ class TargetDecisions:
                     endpoint.tree(request),
                     min(self._policy.nodes_max, endpoint.room(request)),
                     partial(self._records.estimate, request),
+                    self._policy.price,
                 )
                 for request in decoding
             }

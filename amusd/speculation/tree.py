@@ -170,15 +170,20 @@ class SpeculationTree:
         return tuple(reversed(tokens))
 
     def principal_chain(
-        self, nodes_max: int, estimate: Callable[[TreeNode], float] | None = None
+        self,
+        nodes_max: int,
+        estimate: Callable[[TreeNode], float] | None = None,
+        price: float = 0.0,
     ) -> list[TreeNode]:
-        """Return the path of at most `nodes_max` nodes with the most expected acceptances.
+        """Return the path of at most `nodes_max` nodes that is worth most.
 
-        The expected number of accepted tokens of a path is the sum of its nodes' reaches. Ties go
-        to the lowest token id.
+        A path is worth what its nodes' reaches exceed the price by; at price 0 that is the expected number
+        of accepted tokens. Of paths that are worth the same, as where none reaches the price, the likelier
+        next node wins, then the lowest token id.
 
         Args:
             estimate: the chance that a node is right if its parent is; None takes its score.
+            price: the reach from which on a node pays for its row in a pass.
         """
         position_max = self._root.position + nodes_max
         reach = {id(self._root): 1.0}
@@ -195,9 +200,11 @@ class SpeculationTree:
         for node in reversed(reachable):
             parent = node.parent
             assert parent is not None
-            worth = reach[id(node)] + value.get(id(node), 0.0)
+            worth = max(0.0, reach[id(node)] - price) + value.get(id(node), 0.0)
             rival = best.get(id(parent))
-            if rival is None or (worth, -node.token) > (value[id(parent)], -rival.token):
+            if rival is None or (worth, reach[id(node)], -node.token) > (
+                *(value[id(parent)], reach[id(rival)], -rival.token),
+            ):
                 value[id(parent)], best[id(parent)] = worth, node
         chain: list[TreeNode] = []
         step = best.get(id(self._root))

@@ -268,6 +268,7 @@ class TargetEngine(Engine[TargetInput]):
                         self.endpoint.tree(request),
                         min(count, self.endpoint.room(request)),
                         partial(self._records.estimate, request),
+                        self._policy.price,
                     )
             self._reaches = {request: self._choices[request].reaches for request in self._decoding}
         return {request: self._choices[request] for request in self._decoding}, self._reaches

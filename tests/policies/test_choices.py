@@ -29,6 +29,13 @@ def test_a_chain_holds_the_likeliest_path_and_its_reaches():
     assert choice.reaches == pytest.approx([0.6, 0.3, 0.03])
 
 
+def test_what_costs_more_than_it_brings_recommends_no_branch():
+    tree, nodes = tree_of((None, 1, 0.5), (None, 2, 0.45), (1, 3, 0.9))
+    assert choose_chain(tree, 7, claimed).nodes == [nodes[1], nodes[2]]
+    assert choose_chain(tree, 7, claimed, 0.45).nodes == [nodes[0]]
+    assert choose_tree(tree, 1, claimed, 0.0).nodes == choose_tree(tree, 1, claimed, 0.45).nodes
+
+
 def test_a_tree_holds_the_nodes_of_highest_reach_wherever_they_hang():
     tree, nodes = tree_of(*FORK)
     choice = choose_tree(tree, 4, claimed)

@@ -78,6 +78,17 @@ def test_principal_chain_is_the_path_with_the_most_expected_acceptances(tree: Sp
     assert tree.principal_chain(0) == []
 
 
+def test_at_a_price_only_what_exceeds_it_recommends_a_path(tree: SpeculationTree) -> None:
+    grow(tree, "a", 0.6)
+    grow(tree, "bcd", 0.4, 0.9, 0.9)
+    grow(tree, "xy", 0.55, 0.95)
+    grow(tree, "qz", 0.65, 0.05)
+    assert letters(tree.principal_chain(8, price=0.0)) == "bcd"
+    assert letters(tree.principal_chain(8, price=0.3)) == "xy"
+    assert letters(tree.principal_chain(8, price=0.5)) == "qz", "what lies below the price harms no path"
+    assert letters(tree.principal_chain(8, price=1.0)) == "qz", "of none that pays the likelier next node"
+
+
 def test_principal_chain_breaks_ties_by_the_lowest_token(tree: SpeculationTree) -> None:
     grow(tree, "b", 0.5)
     grow(tree, "a", 0.5)

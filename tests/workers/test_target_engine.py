@@ -359,6 +359,52 @@ def test_a_drafter_hears_of_a_price_when_it_attaches_and_where_it_changed_by_mor
     assert heard(0.75) == [0.75], "the drafter has forgotten"
 
 
+def test_the_price_decides_which_branch_is_verified():
+    policy = Priced(NODES_MAX, 0, 0.0)
+    rig, link = Rig(policy=policy), Link()
+    rig.open(order(1, random_tokens(8, seed=1), 200))
+    rig.engine.on_event(DrafterJoined(5, link, Hello(3, {1: 8})))
+    rig.turn()
+    rig.turn()
+    root = prefix_parent(rig.endpoint.log(1).length)
+    nodes = (Node(1, root, 21, 0.5), Node(2, root, 22, 0.45), Node(3, 2, 23, 0.9))
+    rig.engine.on_event(DrafterSaid(5, Propose(1, nodes), 0.0))
+
+    def chosen(price):
+        policy.price = price
+        rig.engine._choose_anew()
+        return [node.token for node in rig.engine._choose()[0][1].nodes]
+
+    assert [chosen(price) for price in (0.0, 0.45, 0.0)] == [[22, 23], [21], [22, 23]]
+
+
+def test_lookups_hang_what_the_price_and_what_was_learned_of_them_leave():
+    policy = Priced(NODES_MAX, 0, 0.0)
+    rig, hung, chances = Rig(policy=policy), [], {}
+    on_guess = rig.endpoint.on_guess
+
+    def watched(drafter, request, guesses):
+        hung.extend(guesses)
+        on_guess(drafter, request, guesses)
+
+    rig.endpoint.on_guess = watched
+    rig.engine._records.chance = lambda request, drafter, score: chances[request, drafter]
+    rig.open(order(1, [7] * 8, 400, temperature=0.0))  # greedy, so it repeats itself
+
+    def goes_below_the_first(price, chance):  # a second token reaches the square of the chance
+        policy.price = price
+        chances.update({(1, -1): chance, (1, -2): chance})
+        hung.clear()
+        while not hung:
+            rig.turn()
+        return any(parent >= 0 for parent, _, _ in hung)
+
+    assert goes_below_the_first(price=0.0, chance=0.1)
+    assert not goes_below_the_first(price=0.1, chance=0.1)
+    assert goes_below_the_first(price=1.0, chance=0.9)
+    assert not goes_below_the_first(price=1.0, chance=0.6)
+
+
 def test_what_a_drafter_proposed_is_not_verified_once_it_broke_the_protocol():
     rig, link = Rig(), Link()
     rig.open(order(1, [7] * 8, 200))
