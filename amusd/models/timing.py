@@ -52,7 +52,8 @@ def time_width(runner: Runner) -> float:
     Two passes of as many rows are compared: in one all have as many, in the other one request has eight.
 
     Returns:
-        seconds for each such row, request but one, and cell that is attended to; 0 of a single request.
+        seconds for each such row, request but one, and cell that is attended to; 0 where none can be wider
+        than the others: of one request, or with a context of a few tokens.
     """
     requests, context = min(runner.slots_max, WIDTH_REQUESTS), min(runner.context, ATTENDED_CELLS)
     widest = min(WIDEST, context)
