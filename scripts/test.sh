@@ -15,11 +15,11 @@ say "layers (import-linter)"
 "$root/.venv/bin/lint-imports"
 say "generated code (scripts/generate_protos.sh --check)"
 bash scripts/generate_protos.sh --check
-say "tests (pytest, in two processes)"
+say "tests (pytest)"
 # Every process that the tests start inherits the mark, so whatever outlives them is found by it.
 mark="$$-$(date +%s)"
 status=0
-TEST_RUN_OF_AMUSD="$mark" "$python" -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@" || status=$?
+TEST_RUN_OF_AMUSD="$mark" "$python" -m pytest "$@" || status=$?
 say "processes left behind"
 "$python" scripts/check_left_behind.py "$mark" || status=1
 if ((status)); then

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -24,17 +23,11 @@ settings.register_profile("amusd", deadline=None, print_blob=True)
 settings.load_profile("amusd")
 
 
-def pytest_collection_modifyitems(items):
-    """Keep the tests of a folder in one process of several: they share engines, a server or a cluster."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(Path(__file__).parent).parts[0]))
-
-
 @pytest.fixture(scope="session")
 def eventually():
     """Wait for a condition and return its value; fail when it does not come true."""
 
-    def wait(condition, seconds=60.0):
+    def wait(condition, seconds=20.0):
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, f"not true within {seconds} seconds"

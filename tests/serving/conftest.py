@@ -19,7 +19,7 @@ from amusd.config import EngineConfig
 from amusd.prompts import PromptReader
 
 KEY = "secret"
-FREE_SECONDS_MAX = 60
+FREE_SECONDS_MAX = 20
 TEMPLATE = Path(__file__).parent / "template.jinja"
 CORES = sorted(os.sched_getaffinity(0))
 PROMPTS = Path(amusd.models.__file__).parent / "demo" / "prompts.jsonl"
