@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +16,12 @@ CORES = sorted(os.sched_getaffinity(0))
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
 
 
+def free_port():
+    """One that nobody listens on: Ray's own, 8265, may be taken by a cluster of the user's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 @pytest.fixture(scope="package")
 def cluster():
     """A head node that takes jobs. Whatever its daemons, and those of nodes that are added, started is gone
@@ -25,7 +32,8 @@ def cluster():
         patch.delenv("PYTHONPATH", raising=False)
         patch.setenv("RAY_worker_niceness", "0")  # its 15 would put workers behind anything else here
         before = set(psutil.Process().children(recursive=True))
-        started = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": True})
+        head = NODE | {"include_dashboard": True, "dashboard_port": free_port()}
+        started = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield started
         finally:
