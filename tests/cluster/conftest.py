@@ -33,8 +33,9 @@ def cluster():
         patch.setenv("RAY_worker_niceness", "0")  # its 15 would put workers behind anything else here
         before = set(psutil.Process().children(recursive=True))
         head = NODE | {"include_dashboard": True, "dashboard_port": free_port()}
-        started = Cluster(initialize_head=True, head_node_args=head)
+        started = Cluster()
         try:
+            started.add_node(**head)  # here, for one that fails has daemons too
             yield started
         finally:
             if ray.is_initialized():

@@ -6,6 +6,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from amusd.bench.charts import (
     BLACK,
@@ -99,6 +100,9 @@ def times_chart(
         _rates(axis, results)
         if any(len(line.get_ydata()) for line in axis.get_lines()):
             axis.set_yscale("log")  # which cannot be drawn without a number
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_title(part, fontsize=10)
         if part == PARTS[0]:
             axis.set_ylabel(f"{label}, ms")
