@@ -38,15 +38,18 @@ class Calibration:
     def __init__(self, broader: Optional["Calibration"] = None) -> None:
         self.prospect = PROSPECT_FIRST
         self._broader = broader
+        self._lineage: tuple[Calibration, ...] = (*(broader._lineage if broader else ()), self)
         self._hits = [[0.0] * BINS for _ in range(RANKS)]
         self._trials = [[0.0] * BINS for _ in range(RANKS)]
 
     def estimate(self, score: float, rank: int = 0) -> float:
         """The chance that a guess with this claim is right, in [1e-6, 1]."""
-        prior = score if self._broader is None else self._broader.estimate(score, rank)
         rank, place = min(rank, RANKS - 1), _bin(score)
-        trials = self._trials[rank][place] + PRIOR_TRIALS
-        return max(ESTIMATE_MIN, (self._hits[rank][place] + PRIOR_TRIALS * prior) / trials)
+        chance = score
+        for each in self._lineage:
+            hits = each._hits[rank][place] + PRIOR_TRIALS * chance
+            chance = max(ESTIMATE_MIN, hits / (each._trials[rank][place] + PRIOR_TRIALS))
+        return chance
 
     def observe(self, score: float, hit: bool, rank: int = 0) -> None:
         """A guess with this claim was, or was not, the target's token after a parent that was right."""
@@ -105,9 +108,10 @@ class Records:
 
         A node whose drafter left stays where a lookup's hang below it; then it is worth its claim.
         """
-        claims = node.aliases.items()
-        found = [self.chance(request, drafter, score) for (drafter, _), score in claims]
-        return max(found, default=node.score)
+        best = 0.0
+        for (drafter, _), score in node.aliases.items():
+            best = max(best, self.chance(request, drafter, score))
+        return best or node.score
 
     def chance(self, request: RequestId, drafter: DrafterId, score: float) -> float:
         """That a guess of a drafter is right if its parent is."""

@@ -8,7 +8,6 @@ Laws:
 import heapq
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import takewhile
 from typing import Final, Literal
 
@@ -58,7 +57,6 @@ def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate, pric
         price: the reach from which on a node pays for its row; what lies below it recommends no branch, for a
             pass is likely to leave it.
     """
-    estimate = cache(estimate)  # asked of the chain's nodes twice
     nodes = tree.principal_chain(nodes_max, estimate, price)
     reaches: list[float] = []
     for node in nodes:

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from math import inf, isfinite
 from operator import mul
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 ROW_COST: Final = 0.033
 """What a row beyond the fourth adds to a pass, as a share of it, where nothing was measured: 12 to 14 % for
@@ -88,8 +88,7 @@ class Learned:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(NamedTuple):
     """What the seconds of one shape are made of; a factor times its parameter is seconds."""
 
     knots: Sequence[tuple[int, float]]  # index and factor
@@ -147,7 +146,13 @@ class CostCurve:
             cells: that each request attends to; None: as many as in the last pass.
             widest: rows of the request that has most.
         """
-        return self._seconds(self._parts(rows, requests, self._cells if cells is None else cells, widest))
+        learned, attended = self._learned, self._cells if cells is None else cells
+        seconds = (requests - 1) * learned.per_request + requests * attended * learned.per_cell
+        if widest > 1 and self.together:
+            seconds += (requests - 1) * attended * (widest - 1) * learned.per_wide
+        for index, factor in self._knots(self.padded(rows)):
+            seconds += factor * learned.seconds[index]
+        return seconds
 
     def of_widths(self, widths: Collection[int], more: int = 0) -> float:
         """That of a pass of such widths, and `more` rows of one that does not get the widest by them."""
@@ -175,7 +180,7 @@ class CostCurve:
         not u itself, because small parts would take thousands of passes to become large ones.
         """
         learned, parts = self._learned, self._parts(rows, requests, cells, widest)
-        foreseen = self._seconds(parts)
+        foreseen = self.of_rows(rows, requests, cells, widest)
         surprise = max(-_SURPRISE_MAX, min(_SURPRISE_MAX, seconds / foreseen - 1.0))
         own = [0.0] * len(learned.rows)
         for index, factor in parts.knots:
@@ -244,12 +249,6 @@ class CostCurve:
     def _parts(self, rows: int, requests: int, cells: int, widest: int) -> _Parts:
         wide = (requests - 1) * cells * (widest - 1) if self.together else 0
         return _Parts(self._knots(self.padded(rows)), requests - 1, requests * cells, wide)
-
-    def _seconds(self, parts: _Parts) -> float:
-        learned = self._learned
-        rows = sum(factor * learned.seconds[index] for index, factor in parts.knots)
-        attention = parts.cells * learned.per_cell + parts.wide * learned.per_wide
-        return rows + parts.requests * learned.per_request + attention
 
     def _knots(self, rows: int) -> Sequence[tuple[int, float]]:
         """Between which knots so many rows lie, and how near to each."""

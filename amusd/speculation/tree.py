@@ -186,31 +186,27 @@ class SpeculationTree:
             price: the reach from which on a node pays for its row in a pass.
         """
         position_max = self._root.position + nodes_max
-        reach = {id(self._root): 1.0}
-        reachable: list[TreeNode] = []
-        for node in self.nodes():
-            if node.position > position_max:
-                break
-            assert node.parent is not None
-            chance = node.score if estimate is None else estimate(node)
-            reach[id(node)] = reach[id(node.parent)] * chance
-            reachable.append(node)
-        value: dict[int, float] = {}
-        best: dict[int, TreeNode] = {}
-        for node in reversed(reachable):
-            parent = node.parent
-            assert parent is not None
-            worth = max(0.0, reach[id(node)] - price) + value.get(id(node), 0.0)
-            rival = best.get(id(parent))
-            if rival is None or (worth, reach[id(node)], -node.token) > (
-                *(value[id(parent)], reach[id(rival)], -rival.token),
+        nodes, above, reach = [self._root], [0], [1.0]
+        for place, node in enumerate(nodes):  # grows meanwhile: level by level, parents first
+            if node.position < position_max:
+                for child in node.children.values():
+                    chance = child.score if estimate is None else estimate(child)
+                    nodes.append(child)
+                    above.append(place)
+                    reach.append(reach[place] * chance)
+        worth = [0.0] * len(nodes)  # of the best path below each
+        best = [0] * len(nodes)  # the first node of that; 0 where there is none
+        for place in range(len(nodes) - 1, 0, -1):
+            own, parent = max(0.0, reach[place] - price) + worth[place], above[place]
+            rival = best[parent]
+            if not rival or (own, reach[place], nodes[rival].token) > (
+                *(worth[parent], reach[rival], nodes[place].token),
             ):
-                value[id(parent)], best[id(parent)] = worth, node
-        chain: list[TreeNode] = []
-        step = best.get(id(self._root))
-        while step is not None:
-            chain.append(step)
-            step = best.get(id(step))
+                worth[parent], best[parent] = own, place
+        chain, place = [], best[0]
+        while place:
+            chain.append(nodes[place])
+            place = best[place]
         return chain
 
     def best_nodes(self, nodes_max: int) -> list[TreeNode]:

@@ -142,6 +142,10 @@ class Room:
             those that have cells no more, the last in order first; and those that now have some, in order.
         """
         self.settled = True
+        if not self.waiting:  # as in most passes
+            longest = max((self._cells(claim, length(it)) for it, claim in self._claims.items()), default=0)
+            if self._fits(len(self._claims), longest):
+                return [], []
         needs = {request: self._need(request, length(request)) for request in self._claims}
         holding = [needs[request] for request in self._claims if request in self._holding]
         waiting = [needs[request] for request in self._claims if request not in self._holding]
@@ -152,7 +156,10 @@ class Room:
 
     def _need(self, request: RequestId, length: int) -> Need:
         claim = self._claims[request]
-        # The root's cell is the log's last; nothing is written at or beyond the length limit.
-        cells = min(length - 1 + self._rows_max, claim.length_max)
+        cells = self._cells(claim, length)
         soon = min(cells + AHEAD_TOKENS, claim.length_max)
         return Need(claim.priority, claim.arrival, request, cells, max(cells, soon))
+
+    def _cells(self, claim: _Claim, length: int) -> int:
+        """Of the next pass; the root's is the log's last, and nothing is written beyond the limit."""
+        return min(length - 1 + self._rows_max, claim.length_max)

@@ -73,6 +73,7 @@ class TargetEngine(Engine[TargetInput]):
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
         self._waited = 0.0  # seconds since the last pass that chunks of prompts took from whoever decodes
+        self._until = 0.0  # when a pass that was worth delaying starts at the latest; past where none is
         self._refused: list[target_pb2.TargetEvent] = []
         self._unguessed: list[RequestId] = []  # whose log grew since the lookups guessed
         self._records = Records()
@@ -238,12 +239,15 @@ class TargetEngine(Engine[TargetInput]):
     # -- passes --------------------------------------------------------------------------------
 
     def wait_seconds(self) -> float | None:
-        """Not at all with a prompt to prefill or cells to give; else until the drafts' patience runs out."""
+        """Not at all with work to do; where the last turn found drafts worth a wait, until that runs out.
+
+        So it is decided after what has arrived was taken, and once.
+        """
         if self._prefilling or self._waited or not self._room.settled:
             return 0.0
         if not self._decoding:
             return None
-        return max(0.0, self._deadline() - self.now())
+        return max(0.0, self._until - self.now())
 
     def _deadline(self) -> float:
         """When the next pass starts at the latest: as soon as every request's drafts are in."""
@@ -287,11 +291,15 @@ class TargetEngine(Engine[TargetInput]):
         One or the other, so that a pass after a chunk verifies what drafters sent meanwhile.
         """
         self._settle_room()
+        self._until = 0.0
         if (rows := self._chunk()) is not None:
             self._prefill(rows)
-        elif self._decoding and (self._waited or self._deadline() <= self.now()):
-            self._waited = 0.0
-            self._pass()
+        elif self._decoding:
+            if not self._waited:
+                self._until = self._deadline()
+            if self._until <= self.now():
+                self._waited = 0.0
+                self._pass()
         self._publish()
         self._look_up()
 

@@ -289,6 +289,39 @@ def test_a_pass_after_a_chunk_verifies_what_was_drafted_meanwhile():
         done.clear()
 
 
+def test_a_wait_is_decided_once_after_what_has_arrived_was_taken():
+    decided = []
+
+    class Waits(FixedVerify):
+        def deadline(self, reaches, rooms, **options):
+            decided.append({request: len(chain) for request, chain in reaches.items()})
+            return options["now"] + (60.0 if len(reaches[1]) < 2 else 0.0)
+
+    rig = Rig(policy=Waits(NODES_MAX, 0, 0.0))
+    rig.open(order(1, random_tokens(8, seed=1), 40, temperature=0.0))
+    rig.engine.on_event(DrafterJoined(5, Link(), Hello(3, {1: 8})))
+    rig.turn()
+    length = rig.endpoint.log(1).length
+
+    def hear(node):
+        parent = prefix_parent(length) if node == 1 else node - 1
+        rig.engine.on_event(DrafterSaid(5, Propose(1, (Node(node, parent, 20 + node, 0.9),)), 0.0))
+
+    assert rig.engine.wait_seconds() == 0, "what has arrived is looked at first"
+    assert not decided
+    rig.turn()
+    assert decided == [{1: 0}]
+    assert rig.engine.wait_seconds() > 30, "it was decided already"
+    hear(1)
+    rig.turn()
+    assert rig.engine.wait_seconds() > 30
+    hear(2)
+    rig.turn()
+    assert decided == [{1: 0}, {1: 1}, {1: 2}]
+    assert rig.endpoint.log(1).length > length, "its drafts are in, so it was decoded"
+    assert rig.engine.wait_seconds() == 0
+
+
 def test_costs_are_learned_from_what_a_pass_had():
     rig = Rig(policy=FixedVerify(NODES_MAX, 0, 0.0))
     verify, costs = rig.verifier.verify, rig.verifier.costs
