@@ -250,10 +250,18 @@ def pin_process(cores: Iterable[int]) -> tuple[int, ...]:
     return before
 
 
-def thread_ids() -> set[int]:
-    """The operating system's numbers of this process's threads; none where it does not tell."""
-    tasks = Path("/proc/self/task")
-    return {int(task.name) for task in tasks.iterdir()} if tasks.exists() else set()
+def thread_ids(names: tuple[str, ...] = ("",)) -> set[int]:
+    """The operating system's numbers of this process's threads; none where it does not tell.
+
+    Args:
+        names: what the threads' names begin with, one of these.
+    """
+    found = set()
+    for task in Path("/proc/self/task").glob("*"):
+        with suppress(OSError):  # one that has just ended
+            if (task / "comm").read_text().startswith(names):
+                found.add(int(task.name))
+    return found
 
 
 def pin_threads(threads: Iterable[int], cores: Iterable[int]) -> None:

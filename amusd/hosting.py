@@ -7,12 +7,15 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from amusd.coordinator.coordinator import Coordinator
 from amusd.deployment import launcher_for, plan_deployment
-from amusd.devices import pin_thread
+from amusd.devices import pin_thread, pin_threads, thread_ids
 from amusd.errors import DeviceError
 from amusd.prompts import PromptReader
+
+GRPC_THREADS: Final = ("event_engine", "grpc", "lifeguard")  # how the names of its own threads begin
 
 
 class HostedEngine:
@@ -74,6 +77,8 @@ class HostedEngine:
         processors = self._launcher.processors
         self.coordinator = Coordinator(target, drafts, tokenizer, requests_max, processors, traced=traced)
         await self.coordinator.start()
+        if self._io_cores:
+            pin_threads(thread_ids(GRPC_THREADS), self._io_cores)  # they began where this process may run
         for name, details in (await self.coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")
         return self.coordinator

@@ -23,7 +23,7 @@ from amusd.workers.entry import run_worker
 ROOT = Path(__file__).parent.parent
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/deploy.md", "docs/drafters.md", "docs/simulation.md")
+    for name in ("README.md", "docs/deploy.md", "docs/drafters.md", "docs/load.md", "docs/simulation.md")
 }
 FILES = ("notes.md", "report.md", "shakespeare.txt")
 SHORT = {

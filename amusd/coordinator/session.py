@@ -4,7 +4,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -34,18 +34,22 @@ class WorkerState:
         counts: what live requests hold in it; see ``Engine.occupancy``.
         seconds: of its forwards, by their shapes, as it has learned them so far.
         price: the least reach of a node that pays for its row in a pass; None of a draft worker.
+        waits: of a target, seconds until a drafted node came, links included, by what it was awaited after.
     """
 
     counts: dict[str, int]
     seconds: dict[str, float]
-    price: float | None
+    price: float | None = None
+    waits: dict[str, float] = field(default_factory=dict)
 
     def costs(self) -> dict[str, Any]:
         """What was learned, in milliseconds, shortest first, under the names that `info` has for it."""
         shapes = sorted(self.seconds, key=self.seconds.__getitem__)
         milliseconds = {shape: 1e3 * self.seconds[shape] for shape in shapes}
         if self.price is not None:
-            return {"pass_ms": milliseconds, "node_price": self.price}
+            waits = {after: 1e3 * seconds for after, seconds in sorted(self.waits.items())}
+            learned = {"draft_wait_ms": waits} if waits else {}
+            return {"pass_ms": milliseconds, "node_price": self.price, **learned}
         return {"step_ms": milliseconds} if milliseconds else {}
 
 
@@ -164,7 +168,7 @@ class WorkerSession(ABC, Generic[Command, Reply]):
         if reply is None:
             return None
         price = reply.price if reply.HasField("price") else None
-        return WorkerState(dict(reply.counts), dict(reply.seconds), price)
+        return WorkerState(dict(reply.counts), dict(reply.seconds), price, dict(reply.waits))
 
     async def _measure_clock(self) -> None:
         """Keep the offset of the fastest of a few round trips; one within the trip counts as none."""

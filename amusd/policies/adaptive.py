@@ -80,6 +80,12 @@ class AdaptiveVerify:
         return self._price
 
     @property
+    def waits(self) -> Mapping[str, float]:
+        """Of the last requests, after a commit that left no node and after a node (see `VerifyPolicy`)."""
+        found = {"commit": self._usual.expected_seconds(True), "node": self._usual.expected_seconds(False)}
+        return {after: seconds for after, seconds in found.items() if seconds is not None}
+
+    @property
     def nodes_max(self) -> int:
         """Most nodes of a request in one pass."""
         return self._nodes_max

@@ -63,6 +63,11 @@ class FixedVerify:
         """No node is too unlikely."""
         return 0.0
 
+    @property
+    def waits(self) -> Mapping[str, float]:
+        """Nothing: patience is fixed."""
+        return {}
+
     def widths(
         self,
         reaches: Mapping[RequestId, Sequence[float]],

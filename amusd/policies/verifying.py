@@ -73,6 +73,10 @@ class VerifyPolicy(Protocol):
     def price(self) -> float:
         """The reach from which on a node more would have paid in the last pass; 0 where all are taken."""
 
+    @property
+    def waits(self) -> Mapping[str, float]:
+        """Seconds until a drafted node came, links included, by what it was awaited after; as learned."""
+
     def on_proposal(self, request: RequestId, drafter: DrafterId, now: float) -> None:
         """A drafter's live node for this request came in, at `now`."""
 

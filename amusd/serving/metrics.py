@@ -120,6 +120,11 @@ class ServerMetrics:
             "worker",
             "shape",
         )
+        self._draft_wait = self._labelled_gauge(
+            "draft_wait_seconds",
+            "Until a drafted node came, links included, by what it was awaited after: a commit or a node.",
+            "after",
+        )
         self._node_price = self._gauge(
             "node_price", "The chance from which on a node more would have paid in the last pass.", own=True
         )
@@ -203,10 +208,12 @@ class ServerMetrics:
         for worker, share in window_use.items():
             self._window_use.labels(self._model, worker).set(share)
 
-    def on_passes(self, seconds: Mapping[str, float], price: float) -> None:
-        """What the target has learned of its passes, by shape, and of what a node in one is worth."""
+    def on_passes(self, seconds: Mapping[str, float], price: float, waits: Mapping[str, float]) -> None:
+        """What the target has learned: of passes, by shape, of what a node in one is worth, and of waits."""
         for shape, each in seconds.items():
             self._pass_seconds.labels(self._model, shape).set(each)
+        for after, each in waits.items():
+            self._draft_wait.labels(self._model, after).set(each)
         self._node_price.set(price)
 
     def on_steps(self, seconds: Mapping[str, Mapping[str, float]]) -> None:

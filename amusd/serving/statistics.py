@@ -75,7 +75,7 @@ class Statistics:
         self.desk.metrics.on_links(trips, windows)
         target = states.pop(self.coordinator.target.name, None)
         if target is not None:
-            self.desk.metrics.on_passes(target.seconds, target.price or 0.0)
+            self.desk.metrics.on_passes(target.seconds, target.price or 0.0, target.waits)
         self.desk.metrics.on_steps({name: state.seconds for name, state in states.items()})
 
     async def _overlap(self, since_ns: int, now_ns: int) -> tuple[float, float]:

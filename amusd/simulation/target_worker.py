@@ -90,6 +90,7 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         self._prefilling: list[RequestId] = []
         self._decoding: list[RequestId] = []
         self._turn_is_prefill = True  # with prompts waiting, prefills and passes take turns
+        self._until = 0.0  # when a pass that was worth delaying starts at the latest
 
     def on_event(self, event: Opened | DrafterSaid | LinkReady) -> None:
         """Take one event."""
@@ -121,12 +122,12 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
                 assert_never(message)
 
     def wait_ns(self) -> int | None:
-        """Not at all with a prompt to prefill; otherwise until the drafts' patience runs out."""
+        """Not at all with a prompt to prefill; where the last turn found drafts worth a wait, until then."""
         if self._prefilling:
             return 0
         if not self._decoding:
             return None
-        wait_seconds = self._deadline() - self.clock.now_seconds
+        wait_seconds = self._until - self.clock.now_seconds
         return max(1, round(wait_seconds * NS_PER_SECOND)) if wait_seconds > 0 else 0
 
     def work(self) -> None:
@@ -143,13 +144,12 @@ class TargetWorker(Worker[Opened | DrafterSaid | LinkReady]):
         self._decisions.changed()
 
     def _decode(self) -> None:
-        if self._decoding and self._deadline() <= self.clock.now_seconds:
+        now = self.clock.now_seconds
+        self._until = self._decisions.deadline(self.endpoint, self._decoding, now) if self._decoding else now
+        if self._decoding and self._until <= now:
             self._start_pass()
         else:
             self._publish()
-
-    def _deadline(self) -> float:
-        return self._decisions.deadline(self.endpoint, self._decoding, self.clock.now_seconds)
 
     def _start_pass(self) -> None:
         chosen = self._decisions.choose(self.endpoint, self._decoding)

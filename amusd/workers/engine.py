@@ -15,7 +15,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from amusd.devices import pin_thread
@@ -35,10 +35,12 @@ class Costs:
     Attributes:
         seconds: of a forward, by its shape.
         price: the least reach of a node that pays for its row in a pass; None of an engine without passes.
+        waits: seconds until a drafted node came, links included, by what it was awaited after.
     """
 
     seconds: Mapping[str, float]
     price: float | None = None
+    waits: Mapping[str, float] = field(default_factory=dict)
 
 
 class Stop:

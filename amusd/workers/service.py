@@ -48,7 +48,9 @@ class WorkerServicer(common_pb2_grpc.WorkerServicer):
     ) -> common_pb2.OccupancyReply:
         """What live requests hold and what work costs, as the engine says when it comes to it."""
         counts, costs = await self._engine.ask(lambda: (self._engine.occupancy(), self._engine.costs()))
-        return common_pb2.OccupancyReply(counts=counts, seconds=costs.seconds, price=costs.price)
+        return common_pb2.OccupancyReply(
+            counts=counts, seconds=costs.seconds, price=costs.price, waits=costs.waits
+        )
 
     async def Trace(self, request: common_pb2.TraceRequest, context: object) -> common_pb2.TraceReply:  # noqa: N802
         """The events since a moment of this worker's clock."""

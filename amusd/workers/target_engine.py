@@ -463,8 +463,8 @@ class TargetEngine(Engine[TargetInput]):
         }
 
     def costs(self) -> Costs:
-        """Of passes, and what a node in one has to be worth."""
-        return Costs(self.verifier.costs.table_seconds(), self._policy.price)
+        """Of passes, what a node in one has to be worth, and how long nodes take to come."""
+        return Costs(self.verifier.costs.table_seconds(), self._policy.price, self._policy.waits)
 
     # -- streams -------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ INFO = {
         "sizes": {"layers": 8},
         "self_check": ["[1, 4] and [4, 8] agree bit for bit"],
         "end_tokens": [0, 3],
+        "pass_ms": {"1 x 1 rows": 26.42, "16 x 8 rows": 301.4},
     },
     "draft 0": {"device": "cpu:1"},
 }
@@ -63,6 +64,8 @@ def test_healthy_machine(engine: SimpleNamespace, capsys: pytest.CaptureFixture[
     assert "  demo and demo give the same text to each of 2048 tokens" in lines
     assert "    round trip seconds: 0.00019" in lines
     assert "      [1, 4] and [4, 8] agree bit for bit" in lines
+    assert "    pass ms" in lines
+    assert "      16 x 8 rows: 301" in lines
     assert lines[-1] == "all is well"
 
 

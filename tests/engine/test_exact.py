@@ -143,4 +143,5 @@ def test_a_useless_draft_is_not_verified_and_changes_nothing(alone, held_out):
         [output] = llm.generate(held_out[0], params)
     assert output.token_ids == alone.generate(held_out[0], params)[0].token_ids
     assert output.metrics.passes >= 59, "hardly a guess was right"
+    assert output.metrics.verified < 30, "what never comes true is soon left out"
     assert output.metrics.overlap < 0.2, "a drafter whose guesses never come true stops guessing"

@@ -262,10 +262,12 @@ def test_a_further_node_is_awaited_while_it_is_likely_enough():
 
 def test_a_new_request_expects_what_others_showed():
     policy = async_policy(seconds={4: 0.1, 8: 0.11})
+    assert not policy.waits
     deadline(policy, {1: []}, now=1.0)
     policy.on_proposal(1, 1, 1.020)
     policy.on_proposal(1, 1, 1.030)
     policy.forget(1)
+    assert policy.waits == pytest.approx({"commit": 0.020, "node": 0.010})
     assert deadline(policy, {2: []}, now=2.0) == pytest.approx(2.0 + 2 * 0.020)
     policy.on_proposal(2, 1, 2.001)
     assert deadline(policy, {2: [0.9]}, now=2.001) == pytest.approx(2.001 + 2 * 0.010)

@@ -22,7 +22,7 @@ def told():
     metrics.on_admitted(5)
     metrics.on_links({"draft 0": 0.001}, {"draft 0": 0.5})
     metrics.on_overlap(0.5, 0.25)
-    metrics.on_passes({"1 x 1 rows": 0.01}, 0.2)
+    metrics.on_passes({"1 x 1 rows": 0.01}, 0.2, {"commit": 0.004})
     metrics.on_steps({"draft 0": {"1 x 1 rows": 0.001}})
     lines = metrics.render().decode().splitlines()
     return {re.match(r"[a-z_0-9:]+", line)[0] for line in lines if not line.startswith("#")}

@@ -279,6 +279,9 @@ def test_metrics_and_the_line_of_statistics_tell_of_the_speculation(server, clie
     client.generate(held_out[:4], SamplingParams(temperature=0, max_tokens=150, ignore_eos=True))
     after = client.info()["workers"]
     assert after["target"]["node_price"] >= 0
+    waits = after["target"]["draft_wait_ms"]
+    assert waits and waits.keys() <= {"commit", "node"}
+    assert all(0 < wait < 1000 for wait in waits.values())
     line = next(line for line in server.log if "statistics" in line and "useful_overlap" in line)
     assert "output_tokens_per_second=" in line
     until = time.monotonic() + FREE_SECONDS_MAX

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61musd/rpc/v1/common.proto\x12\x0c\x61musd.rpc.v1\"\xb7\x02\n\x04Open\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06tokens\x18\x02 \x03(\r\x12\x15\n\rprompt_length\x18\x03 \x01(\r\x12\x12\n\nlength_max\x18\x04 \x01(\r\x12\x12\n\nend_tokens\x18\x05 \x03(\r\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0csample_index\x18\x07 \x01(\r\x12\x10\n\x08sampling\x18\x08 \x01(\x0c\x12\x13\n\x0bspeculative\x18\t \x01(\x08\x12#\n\x16num_speculative_tokens\x18\n \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x0b \x01(\x11\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x0c \x01(\x01H\x01\x88\x01\x01\x42\x19\n\x17_num_speculative_tokensB\x13\n\x11_deadline_seconds\"\x18\n\x05\x41\x62ort\x12\x0f\n\x07request\x18\x01 \x01(\x04\"\'\n\x04Have\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\r\"H\n\x07Refused\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\x1e\n\x07Welcome\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\"\r\n\x0bInfoRequest\"n\n\tInfoReply\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\x10\n\x08\x63lock_ns\x18\x05 \x01(\x03\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\" \n\x0cTraceRequest\x12\x10\n\x08since_ns\x18\x01 \x01(\x03\"1\n\nTraceReply\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x0c\"\x12\n\x10OccupancyRequest\"\x83\x02\n\x0eOccupancyReply\x12\x38\n\x06\x63ounts\x18\x01 \x03(\x0b\x32(.amusd.rpc.v1.OccupancyReply.CountsEntry\x12:\n\x07seconds\x18\x02 \x03(\x0b\x32).amusd.rpc.v1.OccupancyReply.SecondsEntry\x12\x12\n\x05price\x18\x03 \x01(\x01H\x00\x88\x01\x01\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06_price2\xce\x01\n\x06Worker\x12:\n\x04Info\x12\x19.amusd.rpc.v1.InfoRequest\x1a\x17.amusd.rpc.v1.InfoReply\x12I\n\tOccupancy\x12\x1e.amusd.rpc.v1.OccupancyRequest\x1a\x1c.amusd.rpc.v1.OccupancyReply\x12=\n\x05Trace\x12\x1a.amusd.rpc.v1.TraceRequest\x1a\x18.amusd.rpc.v1.TraceReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61musd/rpc/v1/common.proto\x12\x0c\x61musd.rpc.v1\"\xb7\x02\n\x04Open\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06tokens\x18\x02 \x03(\r\x12\x15\n\rprompt_length\x18\x03 \x01(\r\x12\x12\n\nlength_max\x18\x04 \x01(\r\x12\x12\n\nend_tokens\x18\x05 \x03(\r\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0csample_index\x18\x07 \x01(\r\x12\x10\n\x08sampling\x18\x08 \x01(\x0c\x12\x13\n\x0bspeculative\x18\t \x01(\x08\x12#\n\x16num_speculative_tokens\x18\n \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x0b \x01(\x11\x12\x1d\n\x10\x64\x65\x61\x64line_seconds\x18\x0c \x01(\x01H\x01\x88\x01\x01\x42\x19\n\x17_num_speculative_tokensB\x13\n\x11_deadline_seconds\"\x18\n\x05\x41\x62ort\x12\x0f\n\x07request\x18\x01 \x01(\x04\"\'\n\x04Have\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\r\"H\n\x07Refused\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\x1e\n\x07Welcome\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\"\r\n\x0bInfoRequest\"n\n\tInfoReply\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\x10\n\x08\x63lock_ns\x18\x05 \x01(\x03\x12\x0f\n\x07\x64\x65tails\x18\x06 \x01(\t\" \n\x0cTraceRequest\x12\x10\n\x08since_ns\x18\x01 \x01(\x03\"1\n\nTraceReply\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x0c\"\x12\n\x10OccupancyRequest\"\xe9\x02\n\x0eOccupancyReply\x12\x38\n\x06\x63ounts\x18\x01 \x03(\x0b\x32(.amusd.rpc.v1.OccupancyReply.CountsEntry\x12:\n\x07seconds\x18\x02 \x03(\x0b\x32).amusd.rpc.v1.OccupancyReply.SecondsEntry\x12\x12\n\x05price\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x36\n\x05waits\x18\x04 \x03(\x0b\x32\'.amusd.rpc.v1.OccupancyReply.WaitsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nWaitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06_price2\xce\x01\n\x06Worker\x12:\n\x04Info\x12\x19.amusd.rpc.v1.InfoRequest\x1a\x17.amusd.rpc.v1.InfoReply\x12I\n\tOccupancy\x12\x1e.amusd.rpc.v1.OccupancyRequest\x1a\x1c.amusd.rpc.v1.OccupancyReply\x12=\n\x05Trace\x12\x1a.amusd.rpc.v1.TraceRequest\x1a\x18.amusd.rpc.v1.TraceReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OCCUPANCYREPLY_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_OCCUPANCYREPLY_SECONDSENTRY']._loaded_options = None
   _globals['_OCCUPANCYREPLY_SECONDSENTRY']._serialized_options = b'8\001'
+  _globals['_OCCUPANCYREPLY_WAITSENTRY']._loaded_options = None
+  _globals['_OCCUPANCYREPLY_WAITSENTRY']._serialized_options = b'8\001'
   _globals['_OPEN']._serialized_start=44
   _globals['_OPEN']._serialized_end=355
   _globals['_ABORT']._serialized_start=357
@@ -56,11 +58,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OCCUPANCYREQUEST']._serialized_start=742
   _globals['_OCCUPANCYREQUEST']._serialized_end=760
   _globals['_OCCUPANCYREPLY']._serialized_start=763
-  _globals['_OCCUPANCYREPLY']._serialized_end=1022
-  _globals['_OCCUPANCYREPLY_COUNTSENTRY']._serialized_start=919
-  _globals['_OCCUPANCYREPLY_COUNTSENTRY']._serialized_end=964
-  _globals['_OCCUPANCYREPLY_SECONDSENTRY']._serialized_start=966
-  _globals['_OCCUPANCYREPLY_SECONDSENTRY']._serialized_end=1012
-  _globals['_WORKER']._serialized_start=1025
-  _globals['_WORKER']._serialized_end=1231
+  _globals['_OCCUPANCYREPLY']._serialized_end=1124
+  _globals['_OCCUPANCYREPLY_COUNTSENTRY']._serialized_start=975
+  _globals['_OCCUPANCYREPLY_COUNTSENTRY']._serialized_end=1020
+  _globals['_OCCUPANCYREPLY_SECONDSENTRY']._serialized_start=1022
+  _globals['_OCCUPANCYREPLY_SECONDSENTRY']._serialized_end=1068
+  _globals['_OCCUPANCYREPLY_WAITSENTRY']._serialized_start=1070
+  _globals['_OCCUPANCYREPLY_WAITSENTRY']._serialized_end=1114
+  _globals['_WORKER']._serialized_start=1127
+  _globals['_WORKER']._serialized_end=1333
 # @@protoc_insertion_point(module_scope)

@@ -104,7 +104,7 @@ class OccupancyRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class OccupancyReply(_message.Message):
-    __slots__ = ("counts", "seconds", "price")
+    __slots__ = ("counts", "seconds", "price", "waits")
     class CountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -119,10 +119,19 @@ class OccupancyReply(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class WaitsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
     counts: _containers.ScalarMap[str, int]
     seconds: _containers.ScalarMap[str, float]
     price: float
-    def __init__(self, counts: _Optional[_Mapping[str, int]] = ..., seconds: _Optional[_Mapping[str, float]] = ..., price: _Optional[float] = ...) -> None: ...
+    waits: _containers.ScalarMap[str, float]
+    def __init__(self, counts: _Optional[_Mapping[str, int]] = ..., seconds: _Optional[_Mapping[str, float]] = ..., price: _Optional[float] = ..., waits: _Optional[_Mapping[str, float]] = ...) -> None: ...
