@@ -52,12 +52,6 @@ class HostedEngine:
             self._say(f"starting {len(deployment.workers)} workers ({config.launcher}): {deployment}")
         self._launcher.start(deployment.workers)
 
-    def pin_this_thread(self) -> None:
-        """Keep the thread that runs the coordinator off the target's cores."""
-        if self._io_cores:
-            with suppress(DeviceError):  # cores that went away meanwhile cost speed, not the engine
-                pin_thread(self._io_cores)
-
     async def connect(self, *, traced: bool = True) -> Coordinator:
         """A coordinator over the running workers, on the loop that runs this.
 
@@ -77,8 +71,7 @@ class HostedEngine:
         processors = self._launcher.processors
         self.coordinator = Coordinator(target, drafts, tokenizer, requests_max, processors, traced=traced)
         await self.coordinator.start()
-        if self._io_cores:
-            pin_threads(thread_ids(GRPC_THREADS), self._io_cores)  # they began where this process may run
+        self._leave_the_target_its_cores()
         for name, details in (await self.coordinator.info()).items():
             self._say(f"{name}: {details['summary']}")
         return self.coordinator
@@ -91,6 +84,13 @@ class HostedEngine:
     def close(self) -> None:
         """Stop the workers; safe to call again."""
         self._launcher.close()
+
+    def _leave_the_target_its_cores(self) -> None:
+        """Keep the coordinator's thread, which is this one, and those that gRPC has started elsewhere."""
+        if self._io_cores:
+            with suppress(DeviceError, OSError):  # cores that went away meanwhile cost speed, not the engine
+                pin_thread(self._io_cores)
+                pin_threads(thread_ids(GRPC_THREADS), self._io_cores)
 
 
 async def end_other_tasks(seconds_max: float) -> None:

@@ -217,7 +217,6 @@ class LLM:
         await end_other_tasks(CLOSE_SECONDS_MAX)
 
     def _run_loop(self) -> None:
-        self._engine.pin_this_thread()
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 

@@ -20,9 +20,12 @@ Laws:
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
+from typing import Final
 
 from amusd.policies.costs import CostCurve
 from amusd.speculation.messages import RequestId
+
+PRICE_ROWS: Final = 6  # of a group: FBGEMM's; others have four or eight
 
 Reaches = Mapping[RequestId, Sequence[float]]
 
@@ -66,17 +69,21 @@ def goodput_widths(
 
 
 def price(tokens: float, widths: Collection[int], costs: CostCurve) -> float:
-    """The reach from which on a further node pays for its row, where it makes no request the widest.
+    """The reach from which on a node pays for its row, where it makes no request the widest.
+
+    Not the very next row: kernels take rows in groups, so one costs nothing within a group, and behind it as
+    much as a group. What is drafted at this price comes beside other rows, so what counts is the mean of those
+    about the last one, `PRICE_ROWS` before and behind it.
 
     Args:
         tokens: expected of the pass as it is.
         widths: of the pass as it is, in rows.
     """
-    multiple, requests, widest = costs.rows_multiple, len(widths), max(widths)
-    rows = costs.rows(widths)
-    seconds = costs.of_rows(rows, requests, widest=widest)
-    more = costs.of_rows(rows + multiple, requests, widest=widest)
-    return tokens * (more - seconds) / (multiple * seconds)
+    requests, widest, rows = len(widths), max(widths), costs.rows(widths)
+    span = costs.padded(PRICE_ROWS)
+    least, most = max(rows - span, costs.padded(requests)), rows + span
+    fewer, seconds, more = (costs.of_rows(count, requests, widest=widest) for count in (least, rows, most))
+    return tokens * (more - fewer) / ((most - least) * seconds)
 
 
 def _one_width(

@@ -113,7 +113,6 @@ class Server:
 
     async def _start_engine(self) -> None:
         await _on_daemon_thread(self._engine.start_workers)
-        self._engine.pin_this_thread()
         coordinator = await self._engine.connect(traced=False)
         async with aclosing(coordinator.stream(None, [0], FIRST_TOKEN)) as chunks:
             async for _ in chunks:

@@ -110,13 +110,14 @@ class Lookups:
 
     def lengthen(
         self, endpoint: TargetEndpoint, request: RequestId, chain: Sequence[TreeNode], nodes_max: int
-    ) -> None:
-        """Hang phrases below the last node of a drafted chain that has room for more."""
+    ) -> bool:
+        """Hang phrases below the last node of a drafted chain that has room for more; tell whether any."""
         depth = min(nodes_max, endpoint.room(request)) - len(chain)
-        if self._phrases is not None and chain and depth > 0:
-            path = [node.token for node in chain]
-            guesses = self._phrases[1].lengthen(request, path, depth)
-            endpoint.on_guess(self._phrases[0], request, guesses, chain[-1])
+        if self._phrases is None or not chain or depth <= 0:
+            return False
+        guesses = self._phrases[1].lengthen(request, [node.token for node in chain], depth)
+        endpoint.on_guess(self._phrases[0], request, guesses, chain[-1])
+        return bool(guesses)
 
     def reject(self, request: RequestId, choice: Choice, accepted_rows: Collection[int]) -> None:
         """A pass verified a choice of nodes, and took some; to be called before the next guess."""

@@ -405,8 +405,8 @@ class TargetEngine(Engine[TargetInput]):
         """Phrases after the last nodes of the choices, where there is room."""
         if self._verify == "chain" and self._lookups.can_lengthen:
             for request, choice in self._choose()[0].items():
-                self._lookups.lengthen(self.endpoint, request, choice.nodes, self._policy.nodes_max)
-            self._choose_anew()
+                if self._lookups.lengthen(self.endpoint, request, choice.nodes, self._policy.nodes_max):
+                    self._choose_anew(request)
 
     def _drawn(self, chosen: Mapping[RequestId, Choice]) -> dict[RequestId, list[Draws | None]]:
         """What was drawn below the root and each chosen node, whichever of it is verified."""

@@ -99,19 +99,25 @@ def test_where_rows_never_get_cheaper_who_counts_for_more_gets_no_less_and_the_o
     assert all(after[request] <= before[request] for request in reaches if request)
 
 
-@given(chains(), curves(together=(True,)), convex(slopes=1))
-def test_what_was_left_does_not_reach_the_price_and_what_was_taken_does(reaches, any_costs, even_costs):
-    for costs in (any_costs, even_costs):
-        widths = goodput_widths(reaches, costs)
-        rows = [1 + width for width in widths.values()]
-        tokens = rate(widths, reaches, costs, {}) * costs.of_widths(rows)
-        asked, multiple = price(tokens, rows, costs), costs.rows_multiple
-        left = sorted((reach for each, chain in reaches.items() for reach in chain[widths[each] :]))
-        assert sum(left[-multiple:]) <= multiple * asked * (1 + 1e-9), "so many rows more do not pay"
+@given(chains(), convex(slopes=1))
+def test_where_every_row_costs_the_same_what_reaches_the_price_is_taken_and_nothing_else(reaches, costs):
+    widths = goodput_widths(reaches, costs)
+    rows = [1 + width for width in widths.values()]
+    asked = price(rate(widths, reaches, costs, {}) * costs.of_widths(rows), rows, costs)
+    left = [reach for each, chain in reaches.items() for reach in chain[widths[each] :]]
+    assert max(left, default=0.0) <= asked * (1 + 1e-9)
     taken = [reach for each, chain in reaches.items() for reach in chain[: widths[each]]]
     assert min(taken, default=1.0) >= asked * (1 - 1e-9)
 
 
+@given(st.integers(1, 11), st.floats(0.1, 5))
+def test_the_end_of_a_group_of_rows_makes_nodes_neither_free_nor_too_dear(rows, tokens):
+    costs = CostCurve({1: 10.0, 6: 10.0, 7: 16.0, 12: 16.0, 13: 22.0, 18: 22.0}, 1, together=True)
+    mean = tokens * 6 / 6 / costs.of_rows(rows, 1)  # six rows cost six more
+    assert 0.5 * mean <= price(tokens, [rows], costs) <= 1.5 * mean
+
+
 def test_where_rows_cost_nothing_the_price_is_nothing():
     assert price(5.0, [4, 4], CostCurve({4: 1.0, 64: 1.0}, together=True)) == 0
-    assert price(3.0, [5], CostCurve({4: 10.0, 8: 12.0, 12: 16.0})) == pytest.approx(3 * 4 / (4 * 12))
+    around = (20 - 10) / (16 - 4)  # four rows are the least, and eight more than these eight cost 20
+    assert price(3.0, [5], CostCurve({4: 10.0, 8: 12.0, 12: 16.0})) == pytest.approx(3 * around / 12)

@@ -226,7 +226,7 @@ def price_after(requests, accepted=0, together=True, passes=1):
 def test_the_price_grows_with_the_number_of_requests_and_with_what_their_nodes_bring(together):
     prices = [price_after(requests, together=together) for requests in (1, 2, 4, 8, 16)]
     assert prices == sorted(set(prices))
-    assert prices[0] == pytest.approx((0.0161 - 0.0132) / (4 * 0.0132))
+    assert prices[0] == pytest.approx((0.0184 - 0.0132) / (8 * 0.0132))
     assert price_after(1, accepted=3, together=together, passes=60) == pytest.approx(4 * prices[0], rel=0.01)
 
 

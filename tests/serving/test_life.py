@@ -62,7 +62,6 @@ def test_a_server_is_ready_only_when_a_first_token_was_decoded(reader, monkeypat
 
     engine = SimpleNamespace(
         start_workers=lambda: None,
-        pin_this_thread=lambda: None,
         connect=connect,
         disconnect=disconnect,
         close=lambda: None,

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import time
+from pathlib import Path
 
 import grpc
 import httpx
@@ -21,7 +23,8 @@ from amusd import (
     SamplingParams,
     UnavailableError,
 )
-from tests.serving.conftest import FREE_SECONDS_MAX, KEY, wait_until_free
+from amusd.hosting import GRPC_THREADS
+from tests.serving.conftest import CORES, FREE_SECONDS_MAX, KEY, wait_until_free
 
 GREEDY = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
 LONG = SamplingParams(temperature=0, max_tokens=1500, ignore_eos=True)
@@ -272,6 +275,17 @@ def test_aborting_half_of_many_at_random_frees_everything_and_spares_the_others(
 
 
 # -- watching ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(len(CORES) == 1, reason="a single core is everybody's")
+def test_grpcs_threads_keep_off_the_targets_core(server):
+    found = [
+        os.sched_getaffinity(int(task.name))
+        for task in Path(f"/proc/{server.process.pid}/task").iterdir()
+        if (task / "comm").read_text().startswith(GRPC_THREADS)
+    ]
+    assert found
+    assert not [cores for cores in found if CORES[0] in cores]
 
 
 def test_metrics_and_the_line_of_statistics_tell_of_the_speculation(server, client, held_out):
