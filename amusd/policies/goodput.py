@@ -72,8 +72,8 @@ def price(tokens: float, widths: Collection[int], costs: CostCurve) -> float:
     """The reach from which on a node pays for its row, where it makes no request the widest.
 
     Not the very next row: kernels take rows in groups, so one costs nothing within a group, and behind it as
-    much as a group. What is drafted at this price comes beside other rows, so what counts is the mean of those
-    about the last one, `PRICE_ROWS` before and behind it.
+    much as a group. What is drafted at this price comes beside other rows, so what counts is the mean of the
+    rows about the last one, `PRICE_ROWS` before and behind it.
 
     Args:
         tokens: expected of the pass as it is.
