@@ -12,7 +12,7 @@ Measured, one Zen 3 core, sixteen layers of 384 x 12288 (0.15 GB in two bytes), 
 16 rows: 9.8, 11.4, 12.9, 22.7, 31.4; packed float32 (`packing`) 18.7, 25.5, 29.4, 33.4, 49.5.
 """
 
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,29 @@ from torch.nn import functional
 _OPERATORS: Final = ("linear_prepack_fp16", "linear_dynamic_fp16")
 _FLOAT16_MAX: Final = 65504.0
 _LOSS_MAX: Final = 2.0**-40  # of the largest weight
-_EACH_TRIED: Final = 24  # of so many rows every number is tried; beyond, multiples of
-_GROUPS: Final = 12  # rows: whole groups of six
-_MANY_TRIED: Final = (36, 48, 264)
+_EACH_TRIED: Final = 24  # of so many rows every number is tried; beyond, multiples
+_MANY_TRIED: Final = {  # multiples of a number, the smallest that agrees is taken
+    3: (27, 30, 33, 36, 39, 48, 51, 102, 105, 258, 264),
+    12: (36, 48, 264),
+}
+
+
+class Counts(NamedTuple):
+    """To which number rows are padded.
+
+    Attributes:
+        few: by their number.
+        multiple: beyond, of this.
+    """
+
+    few: tuple[int, ...]
+    multiple: int
+
+    def padded(self, count: int) -> int:
+        """The number for so many rows."""
+        if count < len(self.few):
+            return self.few[count]
+        return -(-count // self.multiple) * self.multiple
 
 
 def has_half_packing() -> bool:
@@ -48,10 +68,10 @@ class HalfLinear(nn.Module):
         self._shrink = 1.0 / scale
         bias = None if linear.bias is None else linear.bias.detach()
         self._packed = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach() * scale, bias)
-        self._counts: tuple[int, ...] = tuple(range(_EACH_TRIED + 1))  # rows -> rows, or more, that agree
+        self._counts: Counts | None = None  # None: rows depend on their number
 
     @classmethod
-    def take(cls, linear: nn.Linear, counts: tuple[int, ...] | None = None) -> Self | None:
+    def take(cls, linear: nn.Linear, counts: Counts | None = None) -> Self | None:
         """The same layer with its weights halved, or None where that would change them or rows' bits.
 
         Args:
@@ -65,15 +85,16 @@ class HalfLinear(nn.Module):
         return layer if layer._counts else None
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """By number of rows, the number to pad them to."""
+    def counts(self) -> Counts:
+        """To which number rows are padded."""
+        assert self._counts is not None, "else it was not taken"
         return self._counts
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         flat = rows.reshape(-1, self.in_features) * self._shrink
         count = flat.shape[0]
-        padded = self._counts[count] if count <= _EACH_TRIED else -(-count // _GROUPS) * _GROUPS
+        padded = self.counts.padded(count)
         output = self._product(flat if padded == count else functional.pad(flat, (0, 0, 0, padded - count)))
         return output[:count].view(*rows.shape[:-1], self.out_features)
 
@@ -81,17 +102,22 @@ class HalfLinear(nn.Module):
         output: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self._packed)
         return output
 
-    def _measure_counts(self) -> tuple[int, ...]:
-        """Empty where rows depend on their number whatever it is."""
+    def _measure_counts(self) -> Counts | None:
+        """None where rows depend on their number whatever it is."""
         generator = torch.Generator().manual_seed(0)
-        rows = torch.randn(max(_MANY_TRIED), self.in_features, generator=generator)
+        rows = torch.randn(max(map(max, _MANY_TRIED.values())), self.in_features, generator=generator)
         whole = self._product(rows)
-        if not all(self._agrees(rows, whole, count) for count in (_EACH_TRIED, *_MANY_TRIED)):
-            return ()
-        counts = [_EACH_TRIED]
+        multiples = (
+            multiple
+            for multiple, tried in _MANY_TRIED.items()
+            if all(self._agrees(rows, whole, count) for count in (_EACH_TRIED, *tried))
+        )
+        if (multiple := next(multiples, None)) is None:
+            return None
+        few = [_EACH_TRIED]
         for count in range(_EACH_TRIED - 1, -1, -1):
-            counts.append(count if count and self._agrees(rows, whole, count) else counts[-1])
-        return tuple(reversed(counts))
+            few.append(count if count and self._agrees(rows, whole, count) else few[-1])
+        return Counts(tuple(reversed(few)), multiple)
 
     def _agrees(self, rows: Tensor, whole: Tensor, count: int) -> bool:
         last = rows.shape[0] - count  # rows that were in other places of their groups

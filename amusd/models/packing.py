@@ -15,7 +15,7 @@ GB, plain 22.9, 22.0, 24.8, 29.7, packed 13.2, 12.7, 15.8, 20.6. AMD Zen 3, floa
 import torch
 from torch import Tensor, nn
 
-from amusd.models.half_packing import HalfLinear, has_half_packing
+from amusd.models.half_packing import Counts, HalfLinear, has_half_packing
 
 _OPERATORS = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
 PACKED_SMALL = 384 * 1024
@@ -101,7 +101,7 @@ class _Packer:
     def __init__(self, small: bool) -> None:
         self._small = small
         self._agrees: dict[_Shape, bool] = {}
-        self._counts: dict[_Shape, tuple[int, ...]] = {}
+        self._counts: dict[_Shape, Counts] = {}
 
     def pack(self, layer: nn.Linear) -> nn.Module | None:
         """The packed layer, or None where it is small or its bits would depend on the number of rows."""

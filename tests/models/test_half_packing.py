@@ -75,17 +75,22 @@ def test_a_kernel_whose_rows_depend_on_their_number_is_refused(monkeypatch: pyte
     assert HalfLinear.take(linear(weights())) is None
 
 
-def test_rows_are_padded_to_a_number_that_was_found_to_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    product = HalfLinear._product
+@pytest.mark.parametrize(("differ", "multiple"), [((1, 2), 3), ((1, 2, 3, 5), 12)])
+def test_rows_are_padded_to_a_number_that_was_found_to_agree(
+    monkeypatch: pytest.MonkeyPatch, differ: tuple[int, ...], multiple: int
+) -> None:
+    def of_groups(self: HalfLinear, rows: Tensor) -> Tensor:
+        return torch.ones(len(rows), 320) * (len(rows) % 6 in differ)
 
-    def odd_differs(self: HalfLinear, rows: Tensor) -> Tensor:
-        return product(self, rows) + len(rows) % 2
-
-    monkeypatch.setattr(HalfLinear, "_product", odd_differs)
+    monkeypatch.setattr(HalfLinear, "_product", of_groups)
     half = HalfLinear.take(linear(weights()))
     assert half is not None
-    assert all(half.counts[count] % 2 == 0 and half.counts[count] >= count for count in range(25))
-    assert torch.equal(half(some_rows(3)), half(some_rows(4))[:3])
+    assert half.counts.multiple == multiple
+    for count in range(300):
+        padded = half.counts.padded(count)
+        assert count <= padded < count + multiple + 3
+        assert padded % 6 not in differ
+        assert not half(some_rows(count)).any()
 
 
 def test_weights_that_were_bfloat16_are_halved_and_others_packed_as_they_are() -> None:
