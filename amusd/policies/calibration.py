@@ -110,7 +110,7 @@ class Records:
         """
         best = 0.0
         for (drafter, _), score in node.aliases.items():
-            best = max(best, self.chance(request, drafter, score))
+            best = max(best, self._of(request, drafter).estimate(score))
         return best or node.score
 
     def chance(self, request: RequestId, drafter: DrafterId, score: float) -> float:

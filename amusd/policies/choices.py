@@ -57,10 +57,7 @@ def choose_chain(tree: SpeculationTree, nodes_max: int, estimate: Estimate, pric
         price: the reach from which on a node pays for its row; what lies below it recommends no branch, for a
             pass is likely to leave it.
     """
-    nodes = tree.principal_chain(nodes_max, estimate, price)
-    reaches: list[float] = []
-    for node in nodes:
-        reaches.append((reaches[-1] if reaches else 1.0) * estimate(node))
+    nodes, reaches = tree.principal_chain(nodes_max, estimate, price)
     return Choice(nodes, range(len(nodes)), reaches)
 
 

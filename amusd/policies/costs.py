@@ -23,7 +23,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from math import inf, isfinite
-from operator import mul
 from typing import Any, Final, NamedTuple
 
 ROW_COST: Final = 0.033
@@ -182,15 +181,16 @@ class CostCurve:
         learned, parts = self._learned, self._parts(rows, requests, cells, widest)
         foreseen = self.of_rows(rows, requests, cells, widest)
         surprise = max(-_SURPRISE_MAX, min(_SURPRISE_MAX, seconds / foreseen - 1.0))
-        own = [0.0] * len(learned.rows)
-        for index, factor in parts.knots:
-            own[index] = max(0.0, factor) * learned.seconds[index] / foreseen
+        own = {index: max(0.0, factor) * learned.seconds[index] / foreseen for index, factor in parts.knots}
         for_requests = parts.requests * learned.per_request / foreseen
         for_cells = parts.cells * learned.per_cell / foreseen
         for_wide = parts.wide * learned.per_wide / foreseen
-        gain = _STEP * surprise / (1.0 + sum(u**1.5 for u in (*own, for_requests, for_cells, for_wide)))
-        scales = (1.0 + gain * (1.0 + u**0.5) for u in own)
-        learned.seconds = list(accumulate(map(mul, learned.seconds, scales), max))
+        shares = (*own.values(), for_requests, for_cells, for_wide)
+        gain = _STEP * surprise / (1.0 + sum(u**1.5 for u in shares))
+        scaled = [(1.0 + gain) * each for each in learned.seconds]
+        for index, u in own.items():
+            scaled[index] += gain * u**0.5 * learned.seconds[index]
+        learned.seconds = list(accumulate(scaled, max))
         self._forget({index: factor for index, factor in parts.knots if factor > 0})
         learned.per_request *= 1.0 + gain * (1.0 + for_requests**0.5)
         learned.per_cell *= 1.0 + gain * (1.0 + for_cells**0.5)
@@ -232,6 +232,8 @@ class CostCurve:
     def _forget(self, seen: Mapping[int, float]) -> None:
         """Move the knots that no pass had for long towards their measured places beside those seen now."""
         self._unseen = [0 if index in seen else count + 1 for index, count in enumerate(self._unseen)]
+        if max(self._unseen) <= _PASSES_KEPT:
+            return
         learned, measured = self._learned.seconds, self._measured
         scale = sum(factor * learned[index] for index, factor in seen.items()) / sum(
             factor * measured[index] for index, factor in seen.items()

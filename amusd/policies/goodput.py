@@ -54,11 +54,21 @@ def goodput_widths(
     free = -requests % multiple  # nodes for rows that are padding otherwise
     of_count = cache(lambda count: costs.of_rows(requests + count, requests))
     wider, longest = costs.of_wider(requests), max(map(len, reaches.values()), default=0)
+    deep = [0]  # how many nodes have one as deep as a width allows; with fewer a smaller one has the same
+    most = [0.0] * (longest + 1)  # tokens that a width allows at most
+    for count, (minus, place, _) in enumerate(ranked, 1):
+        if place == len(deep) - 1:
+            deep.append(count)
+        most[place + 1] -= minus
+    most = list(accumulate(most, initial=least))[1:]
     best_rate, best = 0.0, ranked[:0]
     for width in range(longest + 1) if wider else (longest,):
+        first = free + -(-max(0, deep[width] - free) // multiple) * multiple if wider else free
+        if most[width] <= best_rate * (of_count(first) + width * wider):
+            continue
         allowed = ranked if width == longest else [node for node in ranked if node[1] < width]
         tokens = list(accumulate((-minus for minus, _, _ in allowed), initial=least))
-        for count in (*range(free, len(allowed), multiple), len(allowed)):
+        for count in (*range(first, len(allowed), multiple), len(allowed)):
             rate = tokens[count] / (of_count(count) + width * wider)
             if rate > best_rate:
                 best_rate, best = rate, allowed[:count]

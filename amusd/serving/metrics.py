@@ -126,7 +126,7 @@ class ServerMetrics:
             "after",
         )
         self._node_price = self._gauge(
-            "node_price", "The chance from which on a node more would have paid in the last pass.", own=True
+            "node_price", "The chance from which on a node pays for a row about the last pass's.", own=True
         )
 
     def render(self) -> bytes:

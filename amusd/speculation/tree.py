@@ -174,8 +174,8 @@ class SpeculationTree:
         nodes_max: int,
         estimate: Callable[[TreeNode], float] | None = None,
         price: float = 0.0,
-    ) -> list[TreeNode]:
-        """Return the path of at most `nodes_max` nodes that is worth most.
+    ) -> tuple[list[TreeNode], list[float]]:
+        """Return the path of at most `nodes_max` nodes that is worth most, and the reach of each node.
 
         A path is worth what its nodes' reaches exceed the price by; at price 0 that is the expected number
         of accepted tokens. Of paths that are worth the same, as where none reaches the price, the likelier
@@ -186,11 +186,16 @@ class SpeculationTree:
             price: the reach from which on a node pays for its row in a pass.
         """
         position_max = self._root.position + nodes_max
-        nodes, above, reach = [self._root], [0], [1.0]
-        for place, node in enumerate(nodes):  # grows meanwhile: level by level, parents first
+
+        def chances(node: TreeNode) -> Iterator[tuple[TreeNode, float]]:
             if node.position < position_max:
                 for child in node.children.values():
-                    chance = child.score if estimate is None else estimate(child)
+                    yield child, child.score if estimate is None else estimate(child)
+
+        nodes, above, reach = [self._root], [0], [1.0]
+        for place, node in enumerate(nodes):  # grows meanwhile: level by level, parents first
+            if reach[place] > price or not place:  # else nothing below it is worth anything
+                for child, chance in chances(node):
                     nodes.append(child)
                     above.append(place)
                     reach.append(reach[place] * chance)
@@ -203,11 +208,16 @@ class SpeculationTree:
                 *(worth[parent], reach[rival], nodes[place].token),
             ):
                 worth[parent], best[parent] = own, place
-        chain, place = [], best[0]
+        chain, reaches, place = [], [], best[0]
         while place:
             chain.append(nodes[place])
+            reaches.append(reach[place])
             place = best[place]
-        return chain
+        while chain and (below := list(chances(chain[-1]))):  # none where they were looked at
+            node, chance = max(below, key=lambda pair: (pair[1], -pair[0].token))
+            chain.append(node)
+            reaches.append(reaches[-1] * chance)
+        return chain, reaches
 
     def best_nodes(self, nodes_max: int) -> list[TreeNode]:
         """Return the `nodes_max` nodes of highest reach: parents first, closed under parents."""

@@ -182,7 +182,7 @@ def test_a_draft_that_equals_the_target_is_always_right(model, params):
         written.append(desk.reference(1, written, 1)[0][0])
     while desk.step():
         pass
-    chain = desk.endpoint.tree(1).principal_chain(6)
+    chain, _ = desk.endpoint.tree(1).principal_chain(6)
     assert [node.token for node in chain] == written[3:]
 
 

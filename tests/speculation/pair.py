@@ -88,7 +88,7 @@ def propose(to: TargetEndpoint, *nodes: tuple[int, int, int], as_drafter: Drafte
 
 def chain(of: TargetEndpoint, nodes_max: int = 8) -> list[TreeNode]:
     """The principal chain as far as it is of use."""
-    return of.tree(R).principal_chain(min(nodes_max, of.room(R)))
+    return of.tree(R).principal_chain(min(nodes_max, of.room(R)))[0]
 
 
 def commit(of: TargetEndpoint, *winners: int, nodes_max: int = 8) -> Verified:

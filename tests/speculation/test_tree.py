@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amusd.speculation.tree import SpeculationTree, TreeNode
 
@@ -73,9 +75,9 @@ def test_nodes_come_parents_first(tree: SpeculationTree) -> None:
 def test_principal_chain_is_the_path_with_the_most_expected_acceptances(tree: SpeculationTree) -> None:
     grow(tree, "a", 0.6)
     grow(tree, "bcd", 0.4, 0.9, 0.9)
-    assert letters(tree.principal_chain(8)) == "bcd"
-    assert letters(tree.principal_chain(1)) == "a"
-    assert tree.principal_chain(0) == []
+    assert letters(tree.principal_chain(8)[0]) == "bcd"
+    assert letters(tree.principal_chain(1)[0]) == "a"
+    assert tree.principal_chain(0) == ([], [])
 
 
 def test_at_a_price_only_what_exceeds_it_recommends_a_path(tree: SpeculationTree) -> None:
@@ -83,16 +85,45 @@ def test_at_a_price_only_what_exceeds_it_recommends_a_path(tree: SpeculationTree
     grow(tree, "bcd", 0.4, 0.9, 0.9)
     grow(tree, "xy", 0.55, 0.95)
     grow(tree, "qz", 0.65, 0.05)
-    assert letters(tree.principal_chain(8, price=0.0)) == "bcd"
-    assert letters(tree.principal_chain(8, price=0.3)) == "xy"
-    assert letters(tree.principal_chain(8, price=0.5)) == "qz", "what lies below the price harms no path"
-    assert letters(tree.principal_chain(8, price=1.0)) == "qz", "of none that pays the likelier next node"
+    assert letters(tree.principal_chain(8, price=0.0)[0]) == "bcd"
+    assert letters(tree.principal_chain(8, price=0.3)[0]) == "xy"
+    assert letters(tree.principal_chain(8, price=0.5)[0]) == "qz", "what lies below the price harms no path"
+    assert letters(tree.principal_chain(8, price=1.0)[0]) == "qz", "of none that pays the likelier next node"
+
+
+@given(
+    grown=st.lists(st.tuples(st.integers(0, 17), st.integers(0, 4), st.floats(0.05, 1.0)), max_size=18),
+    price=st.sampled_from([0.0, 0.05, 0.3, 0.6, 1.0]),
+    nodes_max=st.integers(0, 7),
+)
+def test_no_path_is_worth_more_and_below_the_price_the_likelier_goes_on(
+    grown: list[tuple[int, int, float]], price: float, nodes_max: int
+) -> None:
+    tree = SpeculationTree(5, 1)
+    nodes = [tree.root]
+    for parent, token, score in grown:
+        tree.add(nodes[parent % len(nodes)], token, score)
+        nodes = [tree.root, *tree.nodes()]
+
+    def most(node: TreeNode, reach: float, left: int) -> float:
+        below = [most(child, reach * child.score, left - 1) for child in node.children.values() if left]
+        return (max(0.0, reach - price) if node is not tree.root else 0.0) + max(below, default=0.0)
+
+    chain, reaches = tree.principal_chain(nodes_max, price=price)
+    assert sum(max(0.0, reach - price) for reach in reaches) == pytest.approx(most(tree.root, 1.0, nodes_max))
+    assert len(chain) == nodes_max or not (chain[-1] if chain else tree.root).children
+    reach = 1.0
+    for parent, node, after in zip((tree.root, *chain), chain, reaches, strict=False):
+        assert node.parent is parent and after == pytest.approx(reach * node.score)
+        if reach <= price:
+            assert node.score == max(child.score for child in parent.children.values())
+        reach = after
 
 
 def test_principal_chain_breaks_ties_by_the_lowest_token(tree: SpeculationTree) -> None:
     grow(tree, "b", 0.5)
     grow(tree, "a", 0.5)
-    assert letters(tree.principal_chain(1)) == "a"
+    assert letters(tree.principal_chain(1)[0]) == "a"
 
 
 def test_best_nodes_are_closed_under_parents_and_ranked_by_reach(tree: SpeculationTree) -> None:

@@ -179,7 +179,7 @@ class World:
                 continue
             tree = self.target.tree(request)
             limit = min(nodes_max, self.target.room(request))
-            nodes = tree.best_nodes(nodes_max) if branches else tree.principal_chain(limit)
+            nodes = tree.best_nodes(nodes_max) if branches else tree.principal_chain(limit)[0]
             rows: list[TreeNode] = [tree.root, *nodes]
             log = tuple(self.target.log(request).tokens)
             check_verifiable(self, request, log, nodes)
