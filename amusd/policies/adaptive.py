@@ -76,7 +76,7 @@ class AdaptiveVerify:
 
     @property
     def price(self) -> float:
-        """The reach from which on a node would have paid for a row about the last pass's; 0: all are taken."""
+        """The reach from which on a node pays for a row about the last pass's; 0 where all are taken."""
         return self._price
 
     @property

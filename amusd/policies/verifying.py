@@ -71,7 +71,7 @@ class VerifyPolicy(Protocol):
 
     @property
     def price(self) -> float:
-        """The reach from which on a node would have paid for a row about the last pass's; 0: all are taken."""
+        """The reach from which on a node pays for a row about the last pass's; 0 where all are taken."""
 
     @property
     def waits(self) -> Mapping[str, float]:
