@@ -86,12 +86,12 @@ def test_where_rows_never_get_cheaper_nobody_gets_more_when_another_comes(reache
     before = goodput_widths(reaches, costs)
     after = goodput_widths(reaches | {9: sorted(another, reverse=True)}, costs)
     assert all(after[request] <= before[request] for request in reaches)
-    (fewer, least), (more, most) = [
+    (rows_before, price_before), (rows_after, price_after) = [
         (sum(rows), price(rate(widths, chosen, costs, {}) * costs.of_widths(rows), rows, costs))
         for widths, chosen in ((before, reaches), (after, reaches | {9: sorted(another, reverse=True)}))
         for rows in [[1 + width for width in widths.values()]]
     ]
-    assert most > least or more < fewer
+    assert price_after > price_before or rows_after < rows_before
 
 
 @given(chains(requests_min=2), convex(), st.sampled_from([1.5, 2.0, 8.0]))
